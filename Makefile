@@ -1,0 +1,50 @@
+# Two commands do everything: `make demo` and `make test`. `make help` lists the others.
+PYTHON ?= python3.11
+VENV ?= .venv
+BIN := $(VENV)/bin
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test quick lint types check bench proto clean
+
+help: ## list the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+# Everything the demo and the tests need, at the versions that were tested together.
+$(VENV)/.installed: pyproject.toml constraints.txt
+	@echo "== installing headgate and what the demo and the tests need into $(VENV) (about a minute)"
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[cpu,export,tensorflow,dev]'
+	@touch $@
+
+demo: $(VENV)/.installed ## train three small Keras models, export, serve and query them
+	$(BIN)/python examples/demo.py
+
+test: lint types $(VENV)/.installed ## lint, type check and the whole test suite
+	$(BIN)/pytest
+
+quick: $(VENV)/.installed ## the tests that take no more than a few seconds
+	$(BIN)/pytest -m 'not slow'
+
+lint: $(VENV)/.installed ## ruff: style and common mistakes
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+# Type checkers do not follow an editable install whose folders have other names than its packages: links do.
+types: $(VENV)/.installed ## mypy
+	@mkdir -p build/types/headgate
+	@for part in decoders exporter server client cli benchmarks; do ln -sfn ../../../$$part build/types/headgate/$$part; done
+	@for part in __init__.py py.typed v1 foreign; do ln -sfn ../../../proto/headgate/$$part build/types/headgate/$$part; done
+	MYPYPATH=build/types $(BIN)/mypy -p headgate
+
+bench: $(VENV)/.installed ## requests/s, latency and CPU per request of the server and of a bare echo
+	$(BIN)/python -m headgate.benchmarks
+
+proto: $(VENV)/.installed ## regenerate the code made from the .proto files
+	$(BIN)/python -m grpc_tools.protoc -I proto --python_out=proto --pyi_out=proto proto/headgate/v1/*.proto
+	$(BIN)/python -m grpc_tools.protoc -I proto --grpc_python_out=proto proto/headgate/v1/prediction_service.proto
+	$(BIN)/python -m grpc_tools.protoc -I proto --include_imports --include_source_info \
+		--descriptor_set_out=proto/headgate/v1/headgate_v1.binpb proto/headgate/v1/prediction_service.proto
+
+clean: ## remove what was built here
+	rm -rf $(VENV) build dist *.egg-info demo-output

@@ -1,0 +1,107 @@
+"""numpy arrays to `Tensor` messages, and the names of their element types."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, DTypeLike, NDArray
+
+from headgate.v1.tensor_pb2 import DataType, Tensor, TensorSpec
+
+#: The numpy type of each DataType. Strings are object arrays of `str` or `bytes`.
+NUMPY_DTYPES: dict[DataType, np.dtype[Any]] = {
+    DataType.DATA_TYPE_BOOL: np.dtype(np.bool_),
+    DataType.DATA_TYPE_UINT8: np.dtype("<u1"),
+    DataType.DATA_TYPE_UINT16: np.dtype("<u2"),
+    DataType.DATA_TYPE_UINT32: np.dtype("<u4"),
+    DataType.DATA_TYPE_UINT64: np.dtype("<u8"),
+    DataType.DATA_TYPE_INT8: np.dtype("<i1"),
+    DataType.DATA_TYPE_INT16: np.dtype("<i2"),
+    DataType.DATA_TYPE_INT32: np.dtype("<i4"),
+    DataType.DATA_TYPE_INT64: np.dtype("<i8"),
+    DataType.DATA_TYPE_FP16: np.dtype("<f2"),
+    DataType.DATA_TYPE_FP32: np.dtype("<f4"),
+    DataType.DATA_TYPE_FP64: np.dtype("<f8"),
+    DataType.DATA_TYPE_STRING: np.dtype(object),
+}
+_DATA_TYPES = {dtype: data_type for data_type, dtype in NUMPY_DTYPES.items()}
+
+
+def data_type_of(dtype: DTypeLike) -> DataType:
+    """Return the DataType of a numpy type; text and bytes types of any width are DATA_TYPE_STRING.
+
+    Raises:
+        ValueError: numpy's type has no counterpart (complex numbers, dates, records).
+
+    >>> data_type_name(data_type_of("float32"))
+    'FP32'
+    """
+    dtype = np.dtype(dtype)
+    if dtype.kind in "SUTO":
+        return DataType.DATA_TYPE_STRING
+    data_type = _DATA_TYPES.get(dtype.newbyteorder("<") if dtype.byteorder == ">" else dtype)
+    if data_type is None:
+        raise ValueError(f"arrays of {dtype} cannot be sent; convert to a bool, integer, float or string type")
+    return data_type
+
+
+def data_type_name(data_type: DataType) -> str:
+    """Return the short name of a DataType, as the Open Inference Protocol spells it (but STRING for its BYTES).
+
+    >>> data_type_name(DataType.DATA_TYPE_INT64)
+    'INT64'
+    """
+    return DataType.Name(data_type).removeprefix("DATA_TYPE_")
+
+
+def format_shape(shape: Sequence[int]) -> str:
+    """Write a shape for people: the first dimension is the batch, -1 is any size.
+
+    >>> format_shape([-1, 8, 8, 1])
+    '[batch,8,8,1]'
+    >>> format_shape([3, -1])
+    '[3,any]'
+    """
+    names = ["any" if size < 0 else str(size) for size in shape]
+    if shape and shape[0] < 0:
+        names[0] = "batch"
+    return f"[{','.join(names)}]"
+
+
+def format_spec(spec: TensorSpec) -> str:
+    """Write a tensor's type and shape for people: `FP32 [batch,8,8,1]`."""
+    return f"{data_type_name(spec.datatype)} {format_shape(spec.shape)}"
+
+
+def tensor_from_numpy(array: ArrayLike, name: str = "") -> Tensor:
+    """Make a Tensor of an array of any shape and of a bool, integer, float or string type.
+
+    Numbers travel as raw little-endian bytes, strings as `strings` (or `byte_strings`, if any element is bytes).
+
+    Raises:
+        ValueError: the array's type cannot be sent.
+
+    >>> tensor = tensor_from_numpy(np.zeros((2, 3), "float32"), "image")
+    >>> list(tensor.shape), len(tensor.raw)
+    ([2, 3], 24)
+    """
+    array = np.asarray(array)
+    data_type = data_type_of(array.dtype)
+    tensor = Tensor(name=name, datatype=data_type, shape=array.shape)
+    if data_type != DataType.DATA_TYPE_STRING:
+        tensor.raw = np.ascontiguousarray(array, NUMPY_DTYPES[data_type]).tobytes()
+        return tensor
+    elements = array.ravel().tolist()
+    if all(isinstance(element, str) for element in elements):
+        tensor.strings.extend(elements)
+    elif all(isinstance(element, str | bytes) for element in elements):
+        tensor.byte_strings.extend(e.encode() if isinstance(e, str) else e for e in elements)
+    else:
+        odd = next(type(e).__name__ for e in elements if not isinstance(e, str | bytes))
+        raise ValueError(f"an array of objects can only hold text or bytes, this one holds {odd}")
+    return tensor
+
+
+def numpy_from_raw(raw: bytes, data_type: DataType, shape: Sequence[int]) -> NDArray[Any]:
+    """Read little-endian elements as an array of the given shape, without copying. Not for strings."""
+    return np.frombuffer(raw, NUMPY_DTYPES[data_type]).reshape(shape)
