@@ -43,8 +43,8 @@ bench: $(VENV)/.installed ## requests/s, latency and CPU per request of the serv
 proto: $(VENV)/.installed ## regenerate the code made from the .proto files
 	$(BIN)/python -m grpc_tools.protoc -I proto --python_out=proto --pyi_out=proto proto/headgate/v1/*.proto
 	$(BIN)/python -m grpc_tools.protoc -I proto --grpc_python_out=proto proto/headgate/v1/prediction_service.proto
-	$(BIN)/python -m grpc_tools.protoc -I proto --include_imports --include_source_info \
-		--descriptor_set_out=proto/headgate/v1/headgate_v1.binpb proto/headgate/v1/prediction_service.proto
+	$(BIN)/python -m grpc_tools.protoc -I proto --include_imports --descriptor_set_out=proto/headgate/foreign/foreign.binpb \
+		$(sort $(wildcard proto/headgate/foreign/*.proto))
 
 clean: ## remove what was built here
 	rm -rf $(VENV) build dist *.egg-info demo-output

@@ -1,0 +1,20 @@
+"""From a model's raw outputs to typed predictions, in pure numpy.
+
+A decoder is made once for each head, which validates the head, and then turns batch after batch into columns:
+
+>>> import numpy as np
+>>> from headgate.v1 import ACTIVATION_LOGITS, Head, MulticlassHead
+>>> kind = MulticlassHead(labels=["setosa", "versicolor", "virginica"])
+>>> head = Head(name="species", output="logits", activation=ACTIVATION_LOGITS, multiclass=kind)
+>>> decoder = decoder_for(head, units=3)
+>>> columns = decoder.decode(np.array([[0.1, 2.0, 0.3], [3.0, 0.0, 0.0]], np.float32), DecodeOptions())
+>>> columns.labels.tolist(), columns.scores.round(3).tolist()
+(['versicolor', 'setosa'], [0.7510000467300415, 0.9100000262260437])
+"""
+
+from headgate.decoders.decoder import Decoder
+from headgate.decoders.heads import HeadError
+from headgate.decoders.kinds import decoder_for
+from headgate.decoders.options import DecodeOptions
+
+__all__ = ["DecodeOptions", "Decoder", "HeadError", "decoder_for"]

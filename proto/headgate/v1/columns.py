@@ -1,4 +1,4 @@
-"""Decoded predictions as numpy columns: what a decoder makes, what a `Prediction` message carries, what a client returns.
+"""Decoded predictions as numpy columns: what a decoder makes, a `Prediction` message carries and a client returns.
 
 One dataclass a kind of head. All arrays of one object have one entry a row along axis 0 (the CSR part of
 `MultilabelColumns` excepted).
@@ -34,8 +34,9 @@ def _text(elements: Any) -> TextArray:
     return array
 
 
-def _optional(elements: Any, *shape: int) -> Any:
-    return np.array(elements, np.float32).reshape(shape) if len(elements) else None
+def _optional(elements: Any, rows: int, *shape: int) -> Any:
+    # Without rows nobody can tell an answer that was not asked for from an empty one: whoever asked must not get None.
+    return np.array(elements, np.float32).reshape(rows, *shape) if len(elements) or not rows else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,138 @@
+"""`headgate serve`: serve all models of a repository."""
+
+from __future__ import annotations
+
+import logging
+import os
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from headgate.server import Server
+    from headgate.server.model import LoadedModel
+
+
+class ExecutionMode(StrEnum):
+    """Where batches run."""
+
+    AUTO = "auto"
+    INLINE = "inline"
+    THREADS = "threads"
+
+
+def serve(
+    repository: Annotated[
+        Path, typer.Argument(help="The model repository: <model>/<version>/model.onnx.", show_default=False)
+    ],
+    host: Annotated[
+        str, typer.Option(help="The address to listen on; 0.0.0.0 for all.", rich_help_panel="Network")
+    ] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option(help="The port to listen on; 0 for any free one.", rich_help_panel="Network")
+    ] = 8001,
+    max_message_mb: Annotated[
+        int, typer.Option(help="The largest request, in MiB.", min=1, rich_help_panel="Network")
+    ] = 64,
+    provider: Annotated[
+        str, typer.Option(help="The onnxruntime provider: cpu, cuda, or a full name.", rich_help_panel="Execution")
+    ] = "cpu",
+    allow_cpu_fallback: Annotated[
+        bool,
+        typer.Option(
+            "--allow-cpu-fallback",
+            help="Use the CPU where the provider cannot be had, instead of an error.",
+            rich_help_panel="Execution",
+        ),
+    ] = False,
+    execution: Annotated[
+        ExecutionMode,
+        typer.Option(
+            help="Where batches run; auto measures each model when it is loaded.", rich_help_panel="Execution"
+        ),
+    ] = ExecutionMode.AUTO,
+    max_batch_size: Annotated[
+        int, typer.Option(help="The most rows that are run at once.", min=1, rich_help_panel="Batching")
+    ] = 64,
+    max_queue_size: Annotated[
+        int,
+        typer.Option(
+            help="The most rows that may wait for a model; more are refused.", min=1, rich_help_panel="Batching"
+        ),
+    ] = 1024,
+    max_queue_delay_us: Annotated[
+        int,
+        typer.Option(
+            help="How long a batch may wait for more rows, in microseconds.", min=0, rich_help_panel="Batching"
+        ),
+    ] = 0,
+    drain_timeout: Annotated[
+        float, typer.Option(help="Seconds that accepted requests may take to finish after SIGTERM.", min=0)
+    ] = 30.0,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log what the server does.")] = False,
+) -> None:
+    """Serve all models of a repository over gRPC.
+
+    The latest version of each model is loaded, warmed up and served to clients of headgate.v1 (typed predictions) and
+    of the Open Inference Protocol (raw tensors; Triton's clients work), with health checks and reflection on the same
+    port.
+
+    Execution and batching can be set for each model in [b]<model>/config.toml[/b]:
+
+        [batching]
+        max_batch_size = 32
+        max_queue_size = 256
+        max_queue_delay_us = 500
+
+        [execution]
+        mode = "threads"
+        instances = 2
+
+    SIGTERM and Ctrl-C drain: new requests are refused, accepted ones are finished, and the exit code is 0.
+
+    Examples:
+
+        headgate serve models
+
+        headgate serve models --host 0.0.0.0 --port 9000 --provider cuda
+    """
+    # grpc's C++ core otherwise writes its own lines to stderr; read when it is imported.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    logging.basicConfig(
+        level=logging.INFO if verbose else logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+    from headgate.server import BatchingConfig, ExecutionConfig, ModelConfig, ServerSettings
+    from headgate.server import serve as run
+
+    settings = ServerSettings(
+        repository=repository,
+        host=host,
+        port=port,
+        provider=provider,
+        allow_cpu_fallback=allow_cpu_fallback,
+        model_defaults=ModelConfig(
+            batching=BatchingConfig(
+                max_batch_size=max_batch_size, max_queue_size=max_queue_size, max_queue_delay_us=max_queue_delay_us
+            ),
+            execution=ExecutionConfig(mode=execution.value),
+        ),
+        drain_timeout_s=drain_timeout,
+        max_message_bytes=max_message_mb * 1024 * 1024,
+    )
+    if not run(settings, _report_loaded, _report_ready, _report_stopping):
+        raise typer.Exit(1)
+
+
+def _report_loaded(model: LoadedModel) -> None:
+    heads = ", ".join(model.decoders) or "no heads: raw tensors only"
+    typer.echo(f"loaded {model.name} version {model.version} on {model.provider} ({heads})")
+
+
+def _report_ready(server: Server) -> None:
+    typer.echo(f"ready: serving on {server.settings.host}:{server.port}")
+
+
+def _report_stopping() -> None:
+    typer.echo("stopping: finishing accepted requests")

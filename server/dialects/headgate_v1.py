@@ -1,0 +1,175 @@
+"""The dialect `headgate.v1`: typed predictions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headgate.decoders import DecodeOptions
+from headgate.server.dialects.messages import parse
+from headgate.server.errors import FailedPreconditionError, InvalidArgumentError, NotFoundError, ServerError
+from headgate.server.inference import InferenceRequest, Outputs
+from headgate.server.inputs import GivenTensor
+from headgate.server.model import LoadedModel
+from headgate.server.repository import ModelEntry, ModelRepository
+from headgate.server.transport import Call, Method, MethodKind
+from headgate.v1 import (
+    GetModelRequest,
+    GetModelResponse,
+    ListModelsRequest,
+    ListModelsResponse,
+    Model,
+    PredictOptions,
+    PredictRequest,
+    PredictResponse,
+    StreamError,
+    StreamPredictResponse,
+    Tensor,
+)
+from headgate.v1.columns import columns_to_prediction
+from headgate.v1.prediction_service_pb2 import DESCRIPTOR
+
+_ELEMENT_FIELDS = ("raw", "floats", "ints", "strings", "byte_strings")
+SERVICE = DESCRIPTOR.services_by_name["PredictionService"]
+
+
+class HeadgateDialect:
+    """PredictionService on a model repository."""
+
+    def __init__(self, repository: ModelRepository) -> None:
+        self._repository = repository
+
+    def methods(self) -> Mapping[str, Method]:
+        """Return the methods by path."""
+        return {
+            f"/{SERVICE.full_name}/Predict": Method(self._predict),
+            f"/{SERVICE.full_name}/StreamPredict": Method(
+                self._stream_predict, MethodKind.ORDERED_STREAM, _render_error
+            ),
+            f"/{SERVICE.full_name}/GetModel": Method(self._get_model),
+            f"/{SERVICE.full_name}/ListModels": Method(self._list_models),
+        }
+
+    def _predict(self, call: Call) -> None:
+        self._submit(call, streamed=False)
+
+    def _stream_predict(self, call: Call) -> None:
+        self._submit(call, streamed=True)
+
+    def _submit(self, call: Call, streamed: bool) -> None:
+        message = parse(PredictRequest, call.request)
+        model = self._repository.model(message.model, message.version)
+        inputs, rows, group = model.inputs.bind([_read_tensor(tensor) for tensor in message.inputs])
+        renderer = model.renderer(PredictionRenderer, message.options.SerializeToString(), streamed)
+        model.submit(InferenceRequest(call, inputs, rows, group, renderer, message.id))
+
+    def _get_model(self, call: Call) -> None:
+        request = parse(GetModelRequest, call.request)
+        entry = self._repository.entry(request.name, request.version)
+        signature = entry.model.signature if entry.model else None
+        call.reply(GetModelResponse(model=_describe(entry), signature=signature).SerializeToString())
+
+    def _list_models(self, call: Call) -> None:
+        parse(ListModelsRequest, call.request)
+        models = [_describe(entry) for entry in self._repository]
+        call.reply(ListModelsResponse(models=models).SerializeToString())
+
+
+class PredictionRenderer:
+    """Decodes a batch once; writes each request's rows as a PredictResponse (in a StreamPredictResponse if streamed)."""
+
+    def __init__(self, model: LoadedModel, options: bytes, streamed: bool) -> None:
+        """Choose heads and options, given as serialised PredictOptions.
+
+        Raises:
+            InvalidArgumentError: an option is out of its range.
+            FailedPreconditionError: the model has no heads.
+            NotFoundError: it has none of that name.
+        """
+        if not model.decoders:
+            raise FailedPreconditionError(
+                f"model '{model.name}' has no heads, so its outputs have no meaning to decode; ask for raw tensors by "
+                "the Open Inference Protocol, or export it with `headgate export`"
+            )
+        chosen = PredictOptions.FromString(options)
+        heads = chosen.heads
+        unknown = [head for head in heads if head not in model.decoders]
+        if unknown:
+            known = ", ".join(f"'{head}'" for head in model.decoders)
+            raise NotFoundError(f"model '{model.name}' has no head '{unknown[0]}'; it has {known}")
+        self._decoders = [(head, *found) for head, found in model.decoders.items() if not heads or head in heads]
+        self._options = _read_options(chosen)
+        self._model = model
+        self._streamed = streamed
+
+    def render(self, outputs: Outputs, requests: Sequence[InferenceRequest]) -> Iterator[bytes]:
+        """Yield the answer of each request."""
+        decoded = [(head, decoder.decode(outputs[index], self._options)) for head, decoder, index in self._decoders]
+        for request in requests:
+            response = PredictResponse(
+                model=self._model.name,
+                version=self._model.version,
+                id=request.id,
+                rows=request.rows,
+                predictions=[
+                    columns_to_prediction(head, columns.rows(request.start, request.stop)) for head, columns in decoded
+                ],
+            )
+            message = StreamPredictResponse(response=response) if self._streamed else response
+            yield message.SerializeToString()
+
+
+def _read_options(options: PredictOptions) -> DecodeOptions:
+    threshold = options.threshold if options.HasField("threshold") else None
+    try:
+        return DecodeOptions(
+            options.top_k, threshold, options.include_probabilities, options.include_entropy, options.include_margin
+        )
+    except ValueError as error:
+        raise InvalidArgumentError(str(error)) from None
+
+
+def _read_tensor(tensor: Tensor) -> GivenTensor:
+    filled = [field for field in _ELEMENT_FIELDS if getattr(tensor, field)]
+    if len(filled) > 1:
+        raise InvalidArgumentError(
+            f"input '{tensor.name}' has elements in {' and '.join(filled)}; fill one of {', '.join(_ELEMENT_FIELDS)}"
+        )
+    data = _read_elements(tensor, filled[0]) if filled else b""
+    return GivenTensor(tensor.name, tuple(tensor.shape) or None, data, tensor.datatype)
+
+
+def _read_elements(tensor: Tensor, field: str) -> bytes | NDArray[Any]:
+    match field:
+        case "raw":
+            return tensor.raw
+        case "floats":
+            return np.array(tensor.floats, np.float32)
+        case "ints":
+            return np.array(tensor.ints, np.int64)
+    elements = np.empty(len(getattr(tensor, field)), object)
+    elements[:] = getattr(tensor, field)
+    return elements
+
+
+def _render_error(call: Call, error: ServerError) -> bytes:
+    try:
+        request_id = PredictRequest.FromString(call.request).id
+    except Exception:
+        request_id = ""
+    stream_error = StreamError(id=request_id, code=error.code.value[0], message=str(error))
+    return StreamPredictResponse(error=stream_error).SerializeToString()
+
+
+def _describe(entry: ModelEntry) -> Model:
+    return Model(
+        name=entry.name,
+        version=entry.version,
+        state=f"STATE_{entry.state.name}",
+        reason=entry.reason,
+        provider=entry.model.provider if entry.model else "",
+        max_batch_size=entry.config.batching.max_batch_size,
+    )

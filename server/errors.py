@@ -1,0 +1,82 @@
+"""What can go wrong while serving, split by whose fault it is.
+
+ServerError
+├── InvalidArgumentError      the request does not fit the model
+├── NotFoundError             no such model, version, head, output or method
+├── FailedPreconditionError   the request is fine, but not for this model
+├── QueueFullError            the model's queue has no room
+├── DeadlineExceededError     the deadline passed before the request ran
+├── CancelledError            the client has gone
+├── UnavailableError          loading, or shutting down
+├── UnimplementedError        a method that this server does not have
+├── InternalError             the model or the server failed
+└── StartupError              the server cannot start as asked; never sent to a client
+
+A message is one line: what came, what was expected, what to do.
+"""
+
+import grpc
+
+
+class ServerError(Exception):
+    """The root; `code` is the gRPC status that a client sees."""
+
+    code: grpc.StatusCode = grpc.StatusCode.INTERNAL
+
+
+class InvalidArgumentError(ServerError):
+    """The request does not fit the model."""
+
+    code = grpc.StatusCode.INVALID_ARGUMENT
+
+
+class NotFoundError(ServerError):
+    """No such model, version, head, output or method."""
+
+    code = grpc.StatusCode.NOT_FOUND
+
+
+class FailedPreconditionError(ServerError):
+    """The request is fine, but not for this model."""
+
+    code = grpc.StatusCode.FAILED_PRECONDITION
+
+
+class QueueFullError(ServerError):
+    """The model's queue has no room."""
+
+    code = grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+class DeadlineExceededError(ServerError):
+    """The deadline passed before the request ran."""
+
+    code = grpc.StatusCode.DEADLINE_EXCEEDED
+
+
+class CancelledError(ServerError):
+    """The client has gone."""
+
+    code = grpc.StatusCode.CANCELLED
+
+
+class UnavailableError(ServerError):
+    """Loading, or shutting down."""
+
+    code = grpc.StatusCode.UNAVAILABLE
+
+
+class UnimplementedError(ServerError):
+    """A method that this server does not have."""
+
+    code = grpc.StatusCode.UNIMPLEMENTED
+
+
+class InternalError(ServerError):
+    """The model or the server failed; the log has the details under the request's id."""
+
+    code = grpc.StatusCode.INTERNAL
+
+
+class StartupError(ServerError):
+    """The server cannot start as asked."""

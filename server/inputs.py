@@ -1,0 +1,210 @@
+"""A request's tensors against what the model takes: checked before the queue, so that no bad one can fail a batch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headgate.server.errors import InvalidArgumentError, StartupError
+from headgate.server.inference import InferenceRequest, InputBuffer, ShapeGroup
+from headgate.v1 import DataType, TensorSpec
+from headgate.v1.tensors import NUMPY_DTYPES, data_type_name, format_shape, format_spec
+
+
+@dataclass(frozen=True, slots=True)
+class GivenTensor:
+    """A tensor as a dialect read it.
+
+    Attributes:
+        name: "" means the model's only input.
+        shape: None means "work it out from the number of elements".
+        data: raw little-endian elements of type `data_type`, or an array to be converted to the model's type.
+        data_type: of raw elements; DATA_TYPE_UNSPECIFIED means the model's.
+    """
+
+    name: str
+    shape: tuple[int, ...] | None
+    data: bytes | NDArray[Any]
+    data_type: DataType = DataType.DATA_TYPE_UNSPECIFIED
+
+
+class ModelInput:
+    """One input of a model: checks tensors for it, and joins those of a batch."""
+
+    def __init__(self, spec: TensorSpec) -> None:
+        """Take what the model says of its input.
+
+        Raises:
+            StartupError: the input has no free batch dimension.
+        """
+        if not spec.shape or spec.shape[0] >= 0:
+            raise StartupError(
+                f"input '{spec.name}' has shape {format_shape(spec.shape)}; "
+                "its first dimension must be a free batch dimension"
+            )
+        self.spec = spec
+        self.name = spec.name
+        self.data_type = spec.datatype
+        self.dtype = NUMPY_DTYPES[spec.datatype]
+        self.item_shape = tuple(spec.shape[1:])
+        self.is_fixed = all(size >= 0 for size in self.item_shape)
+        self.is_text = spec.datatype == DataType.DATA_TYPE_STRING
+        self._row_elements = math.prod(self.item_shape) if self.is_fixed else 0
+
+    def bind(self, tensor: GivenTensor) -> tuple[InputBuffer, tuple[int, ...]]:
+        """Check a tensor; return its elements and its full shape.
+
+        Raises:
+            InvalidArgumentError: its type, shape or size does not fit.
+        """
+        data = tensor.data
+        count = len(data) // self.dtype.itemsize if isinstance(data, bytes) else data.size
+        shape = self._infer_shape(count) if tensor.shape is None else tensor.shape
+        self._check_shape(shape)
+        if isinstance(data, bytes):
+            return self._bind_raw(data, tensor.data_type, shape), shape
+        if count != math.prod(shape):
+            raise InvalidArgumentError(
+                f"input '{self.name}' of shape {format_shape(shape)} takes {math.prod(shape)} elements, {count} came"
+            )
+        return self._convert(data), shape
+
+    def join(self, requests: Sequence[InferenceRequest], index: int, rows: int) -> NDArray[Any]:
+        """Put one input of a batch's requests together: [rows, ...]. A single request is not copied."""
+        item_shape = self.item_shape if self.is_fixed else requests[0].group[index]
+        if len(requests) == 1:
+            data = requests[0].inputs[index]
+        elif self.is_text:
+            data = np.concatenate([cast("NDArray[np.object_]", request.inputs[index]) for request in requests])
+        else:
+            data = b"".join([cast("bytes", request.inputs[index]) for request in requests])
+        array = data if isinstance(data, np.ndarray) else np.frombuffer(data, self.dtype)
+        return array.reshape(rows, *item_shape)
+
+    def _bind_raw(self, data: bytes, data_type: DataType, shape: tuple[int, ...]) -> bytes:
+        if self.is_text:
+            raise InvalidArgumentError(
+                f"input '{self.name}' takes text, which cannot travel as raw bytes; fill `strings`"
+            )
+        if data_type not in (self.data_type, DataType.DATA_TYPE_UNSPECIFIED):
+            raise self._wrong_type(data_type_name(data_type))
+        expected = math.prod(shape) * self.dtype.itemsize
+        if len(data) != expected:
+            raise InvalidArgumentError(
+                f"input '{self.name}' of {data_type_name(self.data_type)} {format_shape(shape)} "
+                f"takes {expected} bytes, {len(data)} came"
+            )
+        return data
+
+    def _convert(self, array: NDArray[Any]) -> InputBuffer:
+        if self.is_text != (array.dtype == object):
+            raise self._wrong_type("text" if array.dtype == object else str(array.dtype))
+        if self.is_text:
+            return array.ravel()
+        if array.dtype == self.dtype:
+            return np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
+        with np.errstate(all="ignore"):
+            converted = array.astype(self.dtype)
+        back = converted.astype(array.dtype)
+        exact = array.dtype.kind not in "fc" or self.dtype.kind not in "fc"
+        if exact and not np.array_equal(back, array):
+            odd = array.ravel()[np.flatnonzero(back.ravel() != array.ravel())[0]]
+            raise InvalidArgumentError(
+                f"input '{self.name}' takes {data_type_name(self.data_type)}, which cannot hold {odd}"
+            )
+        return converted.tobytes()
+
+    def _wrong_type(self, came: str) -> InvalidArgumentError:
+        return InvalidArgumentError(f"input '{self.name}' has type {came}, the model takes {format_spec(self.spec)}")
+
+    def _infer_shape(self, count: int) -> tuple[int, ...]:
+        if not self.is_fixed:
+            raise InvalidArgumentError(
+                f"input '{self.name}' came without a shape, which the model's {format_shape(self.spec.shape)} "
+                "leaves open; give it"
+            )
+        if not self._row_elements or count % self._row_elements:
+            raise InvalidArgumentError(
+                f"input '{self.name}' came without a shape and with {count} elements, which is no multiple "
+                f"of the {self._row_elements} in a row of {format_shape(self.spec.shape)}"
+            )
+        return (count // self._row_elements, *self.item_shape)
+
+    def _check_shape(self, shape: tuple[int, ...]) -> None:
+        item_shape = shape[1:]
+        if item_shape == self.item_shape and shape[0] >= 0:
+            return
+        fits = (
+            len(shape) == len(self.spec.shape)
+            and min(shape) >= 0
+            and all(size in (-1, given) for size, given in zip(self.item_shape, item_shape, strict=True))
+        )
+        if not fits:
+            raise InvalidArgumentError(
+                f"input '{self.name}' has shape [{','.join(map(str, shape))}], "
+                f"the model takes {format_shape(self.spec.shape)}{self._shape_advice(shape)}"
+            )
+
+    def _shape_advice(self, shape: tuple[int, ...]) -> str:
+        if shape == self.item_shape:
+            return f"; send one row as [1,{','.join(map(str, shape))}]"
+        if min(shape, default=0) < 0:
+            return "; give the real size of every dimension"
+        return ""
+
+
+class ModelInputs:
+    """All inputs of a model."""
+
+    def __init__(self, specs: Sequence[TensorSpec]) -> None:
+        self.inputs = [ModelInput(spec) for spec in specs]
+        self._index = {model_input.name: index for index, model_input in enumerate(self.inputs)}
+        self._is_fixed = all(model_input.is_fixed for model_input in self.inputs)
+
+    def bind(self, tensors: Sequence[GivenTensor]) -> tuple[list[InputBuffer], int, ShapeGroup]:
+        """Check the tensors of a request; return its buffers in the model's order, its rows, and its shape group.
+
+        Raises:
+            InvalidArgumentError: an input is missing, unknown, given twice, of a wrong type or shape, or of other rows
+                than the first.
+        """
+        if len(self.inputs) == 1 and len(tensors) == 1 and tensors[0].name in ("", self.inputs[0].name):
+            buffer, shape = self.inputs[0].bind(tensors[0])
+            return [buffer], shape[0], () if self._is_fixed else (shape[1:],)
+        ordered = self._order(tensors)
+        bound = [model_input.bind(tensor) for model_input, tensor in zip(self.inputs, ordered, strict=True)]
+        rows = bound[0][1][0]
+        for model_input, (_, shape) in zip(self.inputs, bound, strict=True):
+            if shape[0] != rows:
+                raise InvalidArgumentError(
+                    f"input '{model_input.name}' has {shape[0]} rows, input '{self.inputs[0].name}' has {rows}; "
+                    "all inputs of a request have the same number"
+                )
+        group = () if self._is_fixed else tuple(shape[1:] for _, shape in bound)
+        return [buffer for buffer, _ in bound], rows, group
+
+    def join(self, requests: Sequence[InferenceRequest], rows: int) -> list[NDArray[Any]]:
+        """Put the inputs of a batch together: one array [rows, ...] for each input of the model."""
+        return [model_input.join(requests, index, rows) for index, model_input in enumerate(self.inputs)]
+
+    def _order(self, tensors: Sequence[GivenTensor]) -> list[GivenTensor]:
+        given: dict[str, GivenTensor] = {}
+        for tensor in tensors:
+            if tensor.name not in self._index:
+                raise InvalidArgumentError(f"there is no input '{tensor.name}'; the model takes {self._describe()}")
+            if tensor.name in given:
+                raise InvalidArgumentError(f"input '{tensor.name}' came twice; send it once")
+            given[tensor.name] = tensor
+        missing = [name for name in self._index if name not in given]
+        if missing:
+            names = ", ".join(f"'{name}'" for name in missing)
+            raise InvalidArgumentError(f"input {names} is missing; the model takes {self._describe()}")
+        return [given[name] for name in self._index]
+
+    def _describe(self) -> str:
+        return ", ".join(f"'{model_input.name}' ({format_spec(model_input.spec)})" for model_input in self.inputs)

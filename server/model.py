@@ -1,0 +1,164 @@
+"""One version of a model, loaded: everything that its requests need."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import statistics as stats
+import time
+from pathlib import Path
+
+import numpy as np
+
+from headgate.decoders import Decoder, HeadError, decoder_for
+from headgate.server.config import ModelConfig
+from headgate.server.errors import StartupError
+from headgate.server.inference import InferenceRequest
+from headgate.server.inputs import ModelInputs
+from headgate.server.processors import available_processors
+from headgate.server.scheduling import BatchRunner, InlineScheduler, Scheduler, ThreadScheduler
+from headgate.server.session import Session, example_inputs
+from headgate.server.statistics import Statistics
+from headgate.v1 import Signature
+from headgate.v1.signatures import METADATA_KEY, SCHEMA_VERSION, signature_from_json
+
+_log = logging.getLogger(__name__)
+
+MODEL_FILE = "model.onnx"
+#: A model runs inline when its full batch takes less than this: longer, and other calls would feel it.
+_INLINE_LIMIT_S = 500e-6
+
+
+class LoadedModel:
+    """A model version that is ready to answer.
+
+    Attributes:
+        name, version: as in the model repository.
+        signature: from the file; for a file without one, made of the graph's inputs and outputs, without heads.
+        decoders: by head, in the order of the signature: the head's decoder, and the index of the output that it reads.
+        session: its onnxruntime session.
+        config: its serving knobs.
+        provider: the onnxruntime provider that runs it.
+    """
+
+    def __init__(
+        self, name: str, version: int, path: Path, config: ModelConfig, provider: str, allow_cpu_fallback: bool = False
+    ) -> None:
+        """Load, check and warm up a model.
+
+        Args:
+            name: what requests call it.
+            version: which of its versions it is.
+            path: the ONNX file.
+            config: its serving knobs.
+            provider: a full onnxruntime provider name.
+            allow_cpu_fallback: whether the CPU will do where the provider cannot be used.
+
+        Raises:
+            StartupError: the file, its signature or the device is not usable; the message names the file and says why.
+        """
+        self.name = name
+        self.version = version
+        self.statistics = Statistics()
+        #: Makes a renderer for this model, or gives the one made before for the same arguments: requests share it.
+        self.renderer = functools.lru_cache(maxsize=256)(lambda kind, *arguments: kind(self, *arguments))
+        threads = config.execution.intra_op_threads
+        session = Session(path, provider, threads or 1, allow_cpu_fallback)
+        inline, batch_s = self._choose_inline(session, config)
+        if not inline and not threads:
+            threads = max(1, available_processors() // config.execution.instances)
+            if threads > 1:
+                session = Session(path, provider, threads, allow_cpu_fallback)
+                _time_batch(session, config.batching.max_batch_size)
+        self.session = session
+        self.config = config
+        self.provider = session.provider
+        try:
+            self.signature = _read_signature(session)
+            self.inputs = ModelInputs(session.inputs)
+            self.decoders = _decoders(self.signature, session)
+        except (StartupError, HeadError, ValueError) as error:
+            raise StartupError(f"{path}: {error}") from error
+        runner = BatchRunner(session, self.inputs, self.statistics, f"{name}/{version}")
+        self.scheduler: Scheduler = (
+            InlineScheduler(runner, config.batching)
+            if inline
+            else ThreadScheduler(runner, config.batching, config.execution.instances)
+        )
+        _log.info(
+            "loaded %s version %d on %s: %s, a batch of %d takes %.2f ms",
+            name, version, self.provider, "inline" if inline else f"{config.execution.instances} x {threads} threads",
+            config.batching.max_batch_size, batch_s * 1e3,
+        )  # fmt: skip
+
+    def _choose_inline(self, session: Session, config: ModelConfig) -> tuple[bool, float]:
+        batch_s = _time_batch(session, config.batching.max_batch_size)
+        mode = config.execution.mode
+        if mode == "auto":
+            # To wait for more rows, or to run two batches at a time, takes a thread.
+            free = config.batching.max_queue_delay_us == 0 and config.execution.instances == 1
+            return free and batch_s < _INLINE_LIMIT_S, batch_s
+        return mode == "inline", batch_s
+
+    def submit(self, request: InferenceRequest) -> None:
+        """Queue a request; its call is answered when it has run.
+
+        Raises:
+            QueueFullError: there is no room.
+        """
+        self.scheduler.submit(request)
+
+    def close(self) -> None:
+        """Finish what is queued and end the threads."""
+        self.scheduler.close()
+
+
+def _time_batch(session: Session, rows: int) -> float:
+    """Warm up, and return the seconds that a batch of zeros takes (the median of a few)."""
+    inputs = example_inputs(session.inputs, rows)
+    try:
+        session.run(example_inputs(session.inputs, 1))
+        session.run(inputs)
+        seconds = []
+        for _ in range(5):
+            start = time.perf_counter()
+            outputs = session.run(inputs)
+            seconds.append(time.perf_counter() - start)
+    except Exception as error:
+        # Zeros, or free dimensions of size 1, may be no valid input of a sound model.
+        _log.warning("could not be warmed up with zeros, so that the first requests will be slower: %s", error)
+        return float("inf")
+    for spec, output in zip(session.outputs, outputs, strict=True):
+        if np.ndim(output) == 0 or len(output) != rows:
+            raise StartupError(
+                f"output '{spec.name}' has shape {list(np.shape(output))} for a batch of {rows} rows; "
+                "its first dimension must be the batch"
+            )
+    return stats.median(seconds)
+
+
+def _read_signature(session: Session) -> Signature:
+    text = session.metadata.get(METADATA_KEY)
+    if text is None:
+        return Signature(schema_version=SCHEMA_VERSION, inputs=session.inputs, outputs=session.outputs)
+    return signature_from_json(text)
+
+
+def _decoders(signature: Signature, session: Session) -> dict[str, tuple[Decoder, int]]:
+    outputs = {spec.name: (index, spec) for index, spec in enumerate(session.outputs)}
+    decoders: dict[str, tuple[Decoder, int]] = {}
+    for head in signature.heads:
+        if head.output not in outputs:
+            raise StartupError(
+                f"head '{head.name}' reads output '{head.output}', but the graph has {', '.join(outputs)}"
+            )
+        if head.name in decoders:
+            raise StartupError(f"two heads are named '{head.name}'")
+        index, spec = outputs[head.output]
+        if len(spec.shape) > 2:
+            raise StartupError(
+                f"head '{head.name}' reads output '{head.output}' of rank {len(spec.shape)}; it must be 1 or 2"
+            )
+        units = spec.shape[1] if len(spec.shape) == 2 else 1
+        decoders[head.name] = (decoder_for(head, units), index)
+    return decoders
