@@ -73,30 +73,27 @@ def serve(
     ] = 30.0,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log what the server does.")] = False,
 ) -> None:
-    """Serve all models of a repository over gRPC.
+    r"""Serve all models of a repository over gRPC.
 
-    The latest version of each model is loaded, warmed up and served to clients of headgate.v1 (typed predictions) and
-    of the Open Inference Protocol (raw tensors; Triton's clients work), with health checks and reflection on the same
-    port.
+    The latest version of each model is loaded, warmed up and served to clients of
+    headgate.v1 (typed predictions) and of the Open Inference Protocol (raw
+    tensors; Triton's clients work), with health checks and reflection on the same
+    port. SIGTERM and Ctrl-C drain: new requests are refused, accepted ones are
+    finished, and the exit code is 0.
 
-    Execution and batching can be set for each model in [b]<model>/config.toml[/b]:
+      headgate serve models
+      headgate serve models --host 0.0.0.0 --port 9000 --provider cuda
 
-        [batching]
-        max_batch_size = 32
-        max_queue_size = 256
-        max_queue_delay_us = 500
+    Each model can have settings of its own in models/<model>/config.toml:
 
-        [execution]
-        mode = "threads"
-        instances = 2
+      \[batching]
+      max_batch_size = 32
+      max_queue_size = 256
+      max_queue_delay_us = 500
 
-    SIGTERM and Ctrl-C drain: new requests are refused, accepted ones are finished, and the exit code is 0.
-
-    Examples:
-
-        headgate serve models
-
-        headgate serve models --host 0.0.0.0 --port 9000 --provider cuda
+      \[execution]
+      mode = "threads"
+      instances = 2
     """
     # grpc's C++ core otherwise writes its own lines to stderr; read when it is imported.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
