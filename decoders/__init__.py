@@ -8,8 +8,8 @@ A decoder is made once for each head, which validates the head, and then turns b
 >>> head = Head(name="species", output="logits", activation=ACTIVATION_LOGITS, multiclass=kind)
 >>> decoder = decoder_for(head, units=3)
 >>> columns = decoder.decode(np.array([[0.1, 2.0, 0.3], [3.0, 0.0, 0.0]], np.float32), DecodeOptions())
->>> columns.labels.tolist(), columns.scores.round(3).tolist()
-(['versicolor', 'setosa'], [0.7510000467300415, 0.9100000262260437])
+>>> [f"{label} {score:.2f}" for label, score in zip(columns.labels, columns.scores, strict=True)]
+['versicolor 0.75', 'setosa 0.91']
 """
 
 from headgate.decoders.decoder import Decoder

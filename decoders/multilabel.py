@@ -52,7 +52,9 @@ class MultilabelDecoder(Decoder):
     def _decode(self, output: FloatArray, options: DecodeOptions) -> MultilabelColumns:
         probabilities = sigmoid(output) if self.logits else output.astype(np.float32)
         valid = blank_invalid_rows(probabilities)
-        thresholds = self.thresholds if options.threshold is None else np.full(self.units, options.threshold)
+        thresholds = (
+            self.thresholds if options.threshold is None else np.full(self.units, options.threshold, np.float64)
+        )
         entries = np.flatnonzero(probabilities >= thresholds)
         indices = entries % self.units
         return MultilabelColumns(
