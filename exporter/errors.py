@@ -1,0 +1,60 @@
+"""The exceptions of the exporter.
+
+* ExportError
+  + MissingDependencyError
+  + ModelLoadError
+  + HeadInferenceError
+  + ConversionError
+  + VerificationError
+  + RepositoryError
+"""
+
+import re
+from collections.abc import Iterable
+
+
+class ExportError(ValueError):
+    """A model that cannot be exported as asked. The message says what came, what was expected and what to do."""
+
+
+class MissingDependencyError(ExportError, ImportError):
+    """A library that exporting needs is missing, or Keras runs on another backend than TensorFlow."""
+
+
+class ModelLoadError(ExportError):
+    """What was handed over is no Keras model, or cannot be loaded or called as it is."""
+
+
+class HeadInferenceError(ExportError):
+    """What an output means does not follow from the model, or contradicts what was said about it."""
+
+
+class ConversionError(ExportError):
+    """The model uses something that has no counterpart in ONNX."""
+
+
+class VerificationError(ExportError):
+    """The ONNX model does not compute what the Keras model computes."""
+
+
+class RepositoryError(ExportError):
+    """The model repository cannot take the new version."""
+
+
+def reason_of(error: Exception) -> str:
+    r"""Return in one short line why a library failed.
+
+    Keras nests explanations, the innermost last, and adds colours, configurations and arguments at length.
+
+    >>> reason_of(ValueError("Layer failed.\nException encountered: bad\n  shape. Full object config: {...}"))
+    'bad shape'
+    """
+    text = re.sub(r"\x1b\[[0-9;]*m", "", str(error)).rpartition("Exception encountered: ")[2]
+    text = re.split(r"Full object config:|Arguments received by|config=\{", text)[0]
+    line = " ".join(text.split()).rstrip(".") or type(error).__name__
+    return line if len(line) <= 300 else f"{line[:300]}..."
+
+
+def listed(names: Iterable[str], separator: str = ", ") -> str:
+    """Write names for people: `'a', 'b'`."""
+    return separator.join(f"'{name}'" for name in names)

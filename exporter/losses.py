@@ -1,0 +1,85 @@
+"""What a compiled loss says about the output that it judges."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+Family = Literal["binary", "categorical", "regression", "other"]
+
+_FAMILIES: dict[str, Family] = {
+    "binary_crossentropy": "binary",
+    "binary_focal_crossentropy": "binary",
+    "categorical_crossentropy": "categorical",
+    "sparse_categorical_crossentropy": "categorical",
+    "categorical_focal_crossentropy": "categorical",
+    "mean_squared_error": "regression",
+    "mean_absolute_error": "regression",
+    "mean_absolute_percentage_error": "regression",
+    "mean_squared_logarithmic_error": "regression",
+    "huber": "regression",
+    "log_cosh": "regression",
+    "poisson": "regression",
+}
+
+
+@dataclass(frozen=True)
+class Loss:
+    """A loss as far as it tells what an output means.
+
+    Attributes:
+        name: as Keras spells the loss function: `binary_crossentropy`.
+        family: what kind of prediction it judges.
+        from_logits: whether it applies sigmoid or softmax itself.
+    """
+
+    name: str
+    family: Family
+    from_logits: bool
+
+    def __str__(self) -> str:
+        return f"{self.name}(from_logits=True)" if self.from_logits else self.name
+
+
+#: In place of a loss that a file names, but that is not registered here.
+LOST_LOSS = Loss("a custom loss", "other", False)
+
+
+def losses_of(model: Any, aliases: Sequence[set[str]]) -> list[Loss | None]:
+    """Return the compiled loss of each output, None where there is none.
+
+    Args:
+        model: a Keras model; its `loss` is one loss for all outputs, a sequence in the order of the outputs, or a
+            mapping by name of output.
+        aliases: for each output the names that Keras knows it by.
+    """
+    loss = getattr(model, "loss", None)
+    if isinstance(loss, Mapping):
+        found = [next((loss[name] for name in sorted(names) if name in loss), None) for names in aliases]
+    elif isinstance(loss, list | tuple):
+        found = [*loss, *[None] * len(aliases)][: len(aliases)]
+    else:
+        found = [loss] * len(aliases)
+    return [None if one is None else describe_loss(one) for one in found]
+
+
+def describe_loss(loss: Any) -> Loss:
+    """Describe a loss given as Keras takes it: a name, a function or a `keras.losses.Loss`.
+
+    A subclass of one of Keras' losses counts as that loss.
+    """
+    import keras
+
+    if isinstance(loss, str):
+        loss = keras.losses.get(loss)
+    if isinstance(loss, keras.losses.Loss):
+        names = [_snake_case(cls.__name__) for cls in type(loss).__mro__]
+    else:
+        names = [getattr(loss, "__name__", type(loss).__name__)]
+    known = next((name for name in names if name in _FAMILIES), None)
+    from_logits = bool(getattr(loss, "from_logits", False))
+    return Loss(known or names[0], _FAMILIES[known] if known else "other", from_logits)
+
+
+def _snake_case(name: str) -> str:
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower()

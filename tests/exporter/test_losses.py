@@ -1,0 +1,65 @@
+import functools
+
+import keras
+import pytest
+
+from headgate.exporter.losses import Loss, describe_loss, losses_of
+
+losses = keras.losses
+
+
+class Weighted(losses.BinaryCrossentropy):
+    pass
+
+
+def own_loss(y_true, y_pred):
+    return y_pred
+
+
+@pytest.mark.parametrize(
+    ("loss", "expected"),
+    [
+        ("mse", Loss("mean_squared_error", "regression", False)),
+        ("MeanAbsoluteError", Loss("mean_absolute_error", "regression", False)),
+        ("huber", Loss("huber", "regression", False)),
+        (losses.LogCosh(), Loss("log_cosh", "regression", False)),
+        ("binary_crossentropy", Loss("binary_crossentropy", "binary", False)),
+        (losses.binary_crossentropy, Loss("binary_crossentropy", "binary", False)),
+        (losses.BinaryCrossentropy(from_logits=True, name="x"), Loss("binary_crossentropy", "binary", True)),
+        (losses.BinaryFocalCrossentropy(from_logits=True), Loss("binary_focal_crossentropy", "binary", True)),
+        (Weighted(from_logits=True), Loss("binary_crossentropy", "binary", True)),
+        ("categorical_crossentropy", Loss("categorical_crossentropy", "categorical", False)),
+        (
+            losses.SparseCategoricalCrossentropy(from_logits=True),
+            Loss("sparse_categorical_crossentropy", "categorical", True),
+        ),
+        (losses.Hinge(), Loss("hinge", "other", False)),
+        (own_loss, Loss("own_loss", "other", False)),
+        (functools.partial(own_loss), Loss("partial", "other", False)),
+    ],
+)
+def test_losses_are_known_in_every_way_that_keras_takes_them(loss, expected):
+    assert describe_loss(loss) == expected
+
+
+@pytest.mark.parametrize(
+    ("loss", "families"),
+    [
+        (None, [None, None]),
+        ("mse", ["regression", "regression"]),
+        (["mse", "sparse_categorical_crossentropy"], ["regression", "categorical"]),
+        (["mse", None], ["regression", None]),
+        ({"species": "sparse_categorical_crossentropy"}, [None, "categorical"]),
+        ({"price": "mse", "species": None}, ["regression", None]),
+    ],
+)
+def test_each_output_has_its_own_loss(loss, families, two_heads):
+    found = losses_of(two_heads(loss), [{"price"}, {"species", "kind"}])
+    assert [one and one.family for one in found] == families
+
+
+def test_losses_survive_saving(tmp_path, dense):
+    path = tmp_path / "m.keras"
+    dense(1, loss=losses.BinaryCrossentropy(from_logits=True)).save(path)
+    (loss,) = losses_of(keras.saving.load_model(path), [{"out"}])
+    assert loss == Loss("binary_crossentropy", "binary", True)
