@@ -1,0 +1,5 @@
+"""The `headgate` command."""
+
+from headgate.cli.app import main
+
+__all__ = ["main"]

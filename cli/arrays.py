@@ -1,0 +1,120 @@
+"""Model inputs from files, from the command line and from stdin."""
+
+import csv
+import json
+import math
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headgate.cli.errors import CommandError
+from headgate.v1 import DataType, TensorSpec
+from headgate.v1.tensors import NUMPY_DTYPES
+
+if TYPE_CHECKING:
+    from headgate.client import Inputs
+
+
+def read_inputs(source: str, specs: Sequence[TensorSpec]) -> "Inputs":
+    """Read the inputs of a model.
+
+    Args:
+        source: JSON (an array, or an object of arrays), "-" for JSON on stdin, or the path of a .json, .npy, .npz or
+            .csv file.
+        specs: the model's inputs.
+
+    Raises:
+        CommandError: the source is of none of these kinds, or cannot be read as what it claims to be.
+        OSError: the file cannot be opened.
+
+    >>> read_inputs("[[1, 2], [3, 4]]", [])
+    [[1, 2], [3, 4]]
+    """
+    if source == "-":
+        return _from_json(sys.stdin.read(), "stdin")
+    if source.lstrip().startswith(("[", "{")):
+        return _from_json(source, "--input")
+    path = Path(source)
+    match path.suffix.lower():
+        case ".json":
+            return _from_json(path.read_text(), source)
+        case ".npy" | ".npz":
+            return read_arrays(path)
+        case ".csv":
+            return _from_csv(path, specs)
+    raise CommandError(
+        f"--input is '{source}'; give a .npy, .npz, .json or .csv file, JSON such as '[[1, 2]]', or - for JSON on stdin"
+    )
+
+
+def read_arrays(path: Path) -> NDArray[Any] | dict[str, NDArray[Any]]:
+    """Read an .npy file (one array) or an .npz file (a dict of arrays; one array if it was saved without a name).
+
+    Raises:
+        CommandError: the file is no such file, or holds pickled objects.
+        OSError: the file cannot be opened.
+    """
+    try:
+        loaded = np.load(path, allow_pickle=False)
+        if isinstance(loaded, np.ndarray):
+            return loaded
+        with loaded:
+            arrays: dict[str, NDArray[Any]] = dict(loaded)
+    except (ValueError, EOFError) as error:
+        raise CommandError(f"{path} cannot be read by numpy: {error}") from error
+    return arrays["arr_0"] if list(arrays) == ["arr_0"] else arrays
+
+
+def _from_json(text: str, source: str) -> "Inputs":
+    try:
+        inputs: Inputs = json.loads(text)
+        return inputs
+    except json.JSONDecodeError as error:
+        raise CommandError(f"{source} is no valid JSON: {error}") from error
+
+
+def _from_csv(path: Path, specs: Sequence[TensorSpec]) -> "Inputs":
+    with path.open(newline="") as file:
+        lines = [line for line in csv.reader(file) if line]
+    widths = {len(line) for line in lines}
+    if len(widths) != 1:
+        raise CommandError(f"{path} must have the same number of columns in each line, it has {sorted(widths)}")
+    header = lines[0]
+    if sorted(header) == sorted(spec.name for spec in specs):
+        columns = {name: [[cell] for cell in cells] for name, *cells in zip(*lines, strict=True)}
+        return {spec.name: _from_cells(columns[spec.name], spec, path) for spec in specs}
+    if len(specs) != 1:
+        names = ",".join(spec.name for spec in specs)
+        raise CommandError(f"the model has {len(specs)} inputs: the first line of {path} must name them: {names}")
+    [spec] = specs
+    has_header = spec.datatype != DataType.DATA_TYPE_STRING and not all(map(_is_number, header))
+    return _from_cells(lines[1:] if has_header else lines, spec, path)
+
+
+def _from_cells(cells: list[list[str]], spec: TensorSpec, path: Path) -> NDArray[Any]:
+    """Make an array of lines of text, in the input's shape where the columns fill it, else [lines, columns]."""
+    array = np.array(cells)
+    kind = NUMPY_DTYPES[spec.datatype].kind
+    if kind != "O":
+        try:
+            array = array.astype(np.float64 if kind == "f" else np.int64)
+        except ValueError as error:
+            raise CommandError(f"{path}, input '{spec.name}': {error}") from error
+    row = spec.shape[1:]
+    return (
+        array.reshape(-1, *row)
+        if array.size and math.prod(row) == array.shape[1] and min(row, default=1) > 0
+        else array
+    )
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,104 @@
+"""`headgate inspect`: what an ONNX file says about itself."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from headgate.cli.errors import CommandError
+
+if TYPE_CHECKING:
+    from headgate.v1 import Signature, TensorSpec
+
+
+def inspect(
+    model: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FILE|FOLDER", help="An ONNX file, or a model's folder in a repository.", show_default=False
+        ),
+    ],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+) -> None:
+    """Print what a model takes, what its outputs mean, and where it came from.
+
+    Of a model's folder the latest version is shown. TensorFlow is not needed.
+
+      headgate inspect models/iris
+      headgate inspect models/iris/2 --json
+      headgate inspect model.onnx
+    """
+    from headgate.server.session import Session
+    from headgate.v1.signatures import METADATA_KEY, signature_from_json
+
+    path = _onnx_file(model)
+    session = Session(path, "CPUExecutionProvider", intra_op_threads=1)
+    try:
+        text = session.metadata.get(METADATA_KEY)
+        signature = None if text is None else signature_from_json(text)
+    except ValueError as error:
+        raise CommandError(f"{path}: {error}") from error
+    if as_json:
+        print(json.dumps(_facts(path, session.inputs, session.outputs, signature), ensure_ascii=False, indent=2))
+    else:
+        _print_table(path, session.inputs, session.outputs, signature)
+
+
+def _onnx_file(path: Path) -> Path:
+    """Return `path` if it is a file, else the model file of the version, or of the latest version, in the folder."""
+    from headgate.server.model import MODEL_FILE
+
+    if not path.exists():
+        raise CommandError(f"there is no file or folder {path}")
+    if path.is_file():
+        return path
+    if (path / MODEL_FILE).is_file():
+        return path / MODEL_FILE
+    versions = [int(file.parent.name) for file in path.glob(f"*/{MODEL_FILE}") if file.parent.name.isdecimal()]
+    if not versions:
+        raise CommandError(f"{path} is no model's folder: there is no {path}/<version>/{MODEL_FILE}")
+    return path / str(max(versions)) / MODEL_FILE
+
+
+def _facts(
+    path: Path, inputs: "Sequence[TensorSpec]", outputs: "Sequence[TensorSpec]", signature: "Signature | None"
+) -> dict[str, Any]:
+    from google.protobuf import json_format
+
+    def plain(message: "Signature | TensorSpec") -> dict[str, Any]:
+        return json_format.MessageToDict(message, preserving_proto_field_name=True)
+
+    return {
+        "file": str(path),
+        "bytes": path.stat().st_size,
+        "inputs": [plain(spec) for spec in inputs],
+        "outputs": [plain(spec) for spec in outputs],
+        "signature": None if signature is None else plain(signature),
+    }
+
+
+def _print_table(
+    path: Path, inputs: "Sequence[TensorSpec]", outputs: "Sequence[TensorSpec]", signature: "Signature | None"
+) -> None:
+    from rich.filesize import decimal
+
+    from headgate.cli.signatures import describe_head, describe_provenance, describe_verification, print_sections
+    from headgate.v1.tensors import format_spec
+
+    sections = {
+        "file": [f"{path}, {decimal(path.stat().st_size)}"],
+        "inputs": [f"{spec.name}: {format_spec(spec)}" for spec in inputs],
+        "outputs": [f"{spec.name}: {format_spec(spec)}" for spec in outputs],
+    }
+    if signature is None:
+        sections["signature"] = [
+            "none: the file does not say what its outputs mean; `headgate export` writes files that do"
+        ]
+    else:
+        sections["heads"] = [describe_head(head) for head in signature.heads]
+        sections["calibration"] = []
+        sections["verification"] = describe_verification(signature.verification)
+        sections["provenance"] = describe_provenance(signature.provenance) if signature.HasField("provenance") else []
+    print_sections(sections)

@@ -1,0 +1,97 @@
+"""`headgate predict`: ask a server."""
+
+import json
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from headgate.cli.errors import CommandError
+
+if TYPE_CHECKING:
+    from headgate.client import Predictions
+    from headgate.v1 import Head, Signature
+
+
+def predict(
+    model: Annotated[str, typer.Argument(help="The model's name.", show_default=False)],
+    inputs: Annotated[
+        str,
+        typer.Option(
+            "--input",
+            "-i",
+            metavar="FILE|JSON|-",
+            help="A .npy, .npz, .json or .csv file, JSON itself, or - for JSON on stdin.",
+            show_default=False,
+        ),
+    ],
+    url: Annotated[str, typer.Option(help="The server's host and port.")] = "localhost:8001",
+    version: Annotated[int, typer.Option(min=0, help="The model's version; 0 is the latest.")] = 0,
+    top_k: Annotated[int, typer.Option(min=0, help="Multiclass: labels a row; 0: as many as the model says.")] = 0,
+    threshold: Annotated[
+        float | None,
+        typer.Option(min=0, max=1, help="Binary and multilabel: instead of the model's own.", show_default=False),
+    ] = None,
+    probabilities: Annotated[
+        bool, typer.Option("--probabilities", help="The probabilities of all labels too.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+    timeout: Annotated[float, typer.Option(min=0, help="Seconds to wait for the server.")] = 30.0,
+) -> None:
+    """Ask a server for predictions and print them, one line a row.
+
+    The first dimension of an input is the batch: one row of four numbers is
+    [[1, 2, 3, 4]]. For a model with several inputs give a JSON object or an
+    .npz file with an array for each name, or a .csv file with a column for each.
+
+      headgate predict iris --input '[[5.1, 3.5, 1.4, 0.2]]' --top-k 3
+      headgate predict digits --input images.npy --json
+      headgate predict prices --input '{"area": [[72]], "rooms": [[3]]}'
+      cat rows.json | headgate predict iris --url gpu1:8001 --input -
+    """
+    from headgate.cli.arrays import read_inputs
+    from headgate.client import Client, UnavailableError
+
+    try:
+        with Client(url, timeout_s=timeout) as client:
+            signature = client.model(model, version).signature
+            predictions = client.predict(
+                model,
+                read_inputs(inputs, signature.inputs),
+                version=version,
+                top_k=top_k,
+                threshold=threshold,
+                include_probabilities=probabilities,
+            )
+    except UnavailableError as error:
+        raise CommandError(f"{url}: {error}") from error
+    if as_json:
+        answer = {"model": predictions.model, "version": predictions.version, "predictions": predictions.to_dicts()}
+        print(json.dumps(answer, ensure_ascii=False, indent=2))
+    else:
+        _print_table(predictions, signature)
+
+
+def _print_table(predictions: "Predictions", signature: "Signature") -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    labels = {head.name: _labels(head) for head in signature.heads}
+    table = Table("row", *predictions, title=f"{predictions.model} version {predictions.version}", title_justify="left")
+    for number, row in enumerate(predictions.to_dicts()):
+        table.add_row(str(number), *(Text(_cell(values, labels[head])) for head, values in row.items()))
+    Console().print(table)
+
+
+def _cell(values: dict[str, Any] | None, labels: list[str]) -> str:
+    from headgate.client.rows import describe_row
+
+    text = describe_row(values)
+    if values is not None and "probabilities" in values:
+        each = zip(labels, values["probabilities"], strict=True)
+        text += "\nall: " + ", ".join(f"{label} {probability:.4g}" for label, probability in each)
+    return text
+
+
+def _labels(head: "Head") -> list[str]:
+    return list(getattr(getattr(head, head.WhichOneof("kind") or ""), "labels", ()))

@@ -1,0 +1,247 @@
+"""The client for asyncio."""
+
+import asyncio
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
+from types import TracebackType
+from typing import Any, Literal, Self, TypeVar, Unpack, overload
+
+import grpc
+import grpc.aio
+
+from headgate.client.channel import (
+    DEFAULT_TIMEOUT_S,
+    HEALTH_WATCH,
+    READ_AHEAD,
+    ChannelOptions,
+    EndOfInputs,
+    channel_options,
+    error_from_rpc,
+    not_ready_error,
+    outcome_of,
+)
+from headgate.client.errors import DeadlineExceededError, HeadgateError, InvalidRequestError
+from headgate.client.predictions import Predictions
+from headgate.client.requests import Inputs, Options, build_request
+from headgate.foreign import health
+from headgate.v1 import (
+    GetModelRequest,
+    GetModelResponse,
+    ListModelsRequest,
+    Model,
+    PredictRequest,
+    Signature,
+    StreamPredictResponse,
+)
+from headgate.v1.prediction_service_pb2_grpc import PredictionServiceStub
+
+Result = TypeVar("Result")
+
+
+class AsyncClient:
+    """A connection to a headgate server, for one event loop; make it while the loop runs.
+
+        async with AsyncClient("localhost:8001") as client:
+            predictions = await client.predict("iris", [[5.1, 3.5, 1.4, 0.2]])
+            print(predictions.head.labels)
+
+    The methods are those of `Client`, with the same arguments and exceptions.
+    """
+
+    def __init__(
+        self,
+        target: str,
+        *,
+        timeout_s: float | None = DEFAULT_TIMEOUT_S,
+        credentials: grpc.ChannelCredentials | None = None,
+        options: ChannelOptions | None = None,
+        compression: grpc.Compression | None = None,
+    ) -> None:
+        self._target = target
+        self._timeout_s = timeout_s
+        settings = {"options": channel_options(options), "compression": compression}
+        if credentials is None:
+            self._channel = grpc.aio.insecure_channel(target, **settings)
+        else:
+            self._channel = grpc.aio.secure_channel(target, credentials, **settings)
+        self._stub: Any = PredictionServiceStub(self._channel)  # type: ignore[no-untyped-call]
+        self._signatures: dict[tuple[str, int], Signature] = {}
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the connection; calls that are still running are cancelled."""
+        await self._channel.close()
+
+    async def predict(
+        self,
+        model: str,
+        inputs: Inputs,
+        *,
+        version: int = 0,
+        timeout_s: float | None = None,
+        request_id: str = "",
+        **options: Unpack[Options],
+    ) -> Predictions:
+        """Return what a model predicts for a batch of rows; see `Client.predict`."""
+
+        async def ask(signature: Signature) -> Predictions:
+            request = build_request(signature, model, version, inputs, options, request_id)
+            return Predictions.from_response(await self._call(self._stub.Predict, request, timeout_s))
+
+        return await self._with_signature(model, version, timeout_s, ask)
+
+    @overload
+    def stream_predict(
+        self,
+        model: str,
+        inputs: Iterable[Inputs] | AsyncIterable[Inputs],
+        *,
+        version: int = 0,
+        timeout_s: float | None = None,
+        return_exceptions: Literal[False] = False,
+        **options: Unpack[Options],
+    ) -> AsyncIterator[Predictions]: ...
+
+    @overload
+    def stream_predict(
+        self,
+        model: str,
+        inputs: Iterable[Inputs] | AsyncIterable[Inputs],
+        *,
+        version: int = 0,
+        timeout_s: float | None = None,
+        return_exceptions: Literal[True],
+        **options: Unpack[Options],
+    ) -> AsyncIterator[Predictions | HeadgateError]: ...
+
+    async def stream_predict(
+        self,
+        model: str,
+        inputs: Iterable[Inputs] | AsyncIterable[Inputs],
+        *,
+        version: int = 0,
+        timeout_s: float | None = None,
+        return_exceptions: bool = False,
+        **options: Unpack[Options],
+    ) -> AsyncIterator[Predictions | HeadgateError]:
+        """Yield what a model predicts for each of many inputs, in their order; see `Client.stream_predict`.
+
+        `inputs` is read by a task of its own; an ordinary iterable must not block.
+        """
+        turns: asyncio.Queue[HeadgateError | EndOfInputs | None] = asyncio.Queue()
+        room = asyncio.Semaphore(READ_AHEAD)
+
+        async def feed() -> None:
+            try:
+                async for item in _items(inputs):
+
+                    async def build(signature: Signature, item: Inputs = item) -> PredictRequest:
+                        return build_request(signature, model, version, item, options)
+
+                    try:
+                        request = await self._with_signature(model, version, timeout_s, build)
+                    except HeadgateError as error:
+                        turns.put_nowait(error)
+                    else:
+                        turns.put_nowait(None)
+                        await call.write(request)
+                    await room.acquire()
+                await call.done_writing()
+                turns.put_nowait(EndOfInputs())
+            except Exception as error:
+                turns.put_nowait(EndOfInputs(error))
+
+        async def answer() -> StreamPredictResponse | None:
+            message = await call.read()
+            return None if message is grpc.aio.EOF else message
+
+        call = self._stub.StreamPredict(timeout=timeout_s)
+        call.add_done_callback(lambda _: turns.put_nowait(None))
+        feeding = asyncio.create_task(feed())
+        try:
+            while not isinstance(turn := await turns.get(), EndOfInputs):
+                outcome = turn or outcome_of(await answer())
+                room.release()
+                if isinstance(outcome, InvalidRequestError):
+                    self._signatures.pop((model, version), None)
+                if isinstance(outcome, HeadgateError) and not return_exceptions:
+                    raise outcome
+                yield outcome
+            if turn.error is not None:
+                raise turn.error
+            await answer()
+        except grpc.aio.AioRpcError as error:
+            raise error_from_rpc(error, timeout_s) from None
+        finally:
+            feeding.cancel()
+            call.cancel()
+
+    async def models(self, *, timeout_s: float | None = None) -> list[Model]:
+        """Return the models of the server; see `Client.models`."""
+        return list((await self._call(self._stub.ListModels, ListModelsRequest(), timeout_s)).models)
+
+    async def model(self, name: str, version: int = 0, *, timeout_s: float | None = None) -> GetModelResponse:
+        """Return a model's state and what it takes and gives; see `Client.model`."""
+        request = GetModelRequest(name=name, version=version)
+        response: GetModelResponse = await self._call(self._stub.GetModel, request, timeout_s)
+        self._signatures[name, version] = response.signature
+        return response
+
+    async def wait_until_ready(self, timeout_s: float = DEFAULT_TIMEOUT_S) -> None:
+        """Return as soon as the server says that it is serving; see `Client.wait_until_ready`."""
+        watch = self._channel.unary_stream(
+            HEALTH_WATCH,
+            request_serializer=health.HealthCheckRequest.SerializeToString,
+            response_deserializer=health.HealthCheckResponse.FromString,
+        )
+        seen = "no connection"
+        call = watch(health.HealthCheckRequest(), timeout=timeout_s, wait_for_ready=True)
+        try:
+            async for response in call:
+                if response.status == health.HealthCheckResponse.SERVING:
+                    return
+                seen = health.HealthCheckResponse.ServingStatus.Name(response.status)
+        except grpc.aio.AioRpcError as error:
+            if error.code() == DeadlineExceededError.code:
+                raise not_ready_error(self._target, seen) from None
+            raise error_from_rpc(error) from None
+        finally:
+            call.cancel()
+        raise not_ready_error(self._target, seen)
+
+    async def _call(self, method: Callable[..., Any], request: object, timeout_s: float | None) -> Any:
+        timeout_s = self._timeout_s if timeout_s is None else timeout_s
+        try:
+            return await method(request, timeout=timeout_s)
+        except grpc.aio.AioRpcError as error:
+            raise error_from_rpc(error, timeout_s) from None
+
+    async def _with_signature(
+        self, model: str, version: int, timeout_s: float | None, use: Callable[[Signature], Awaitable[Result]]
+    ) -> Result:
+        """Await `use` with the model's signature; a second time if the one that was known turns out to be old."""
+        known = self._signatures.get((model, version))
+        try:
+            return await use(known or (await self.model(model, version, timeout_s=timeout_s)).signature)
+        except InvalidRequestError:
+            if known is None:
+                raise
+            current = (await self.model(model, version, timeout_s=timeout_s)).signature
+            if current.inputs == known.inputs:
+                raise
+        return await use(current)
+
+
+async def _items(inputs: Iterable[Inputs] | AsyncIterable[Inputs]) -> AsyncIterator[Inputs]:
+    if isinstance(inputs, AsyncIterable):
+        async for item in inputs:
+            yield item
+    else:
+        for item in inputs:
+            yield item

@@ -1,0 +1,263 @@
+"""The blocking client."""
+
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from queue import SimpleQueue
+from threading import Event, Semaphore
+from types import TracebackType
+from typing import Any, Literal, Self, TypeVar, Unpack, overload
+
+import grpc
+
+from headgate.client.channel import (
+    DEFAULT_TIMEOUT_S,
+    HEALTH_WATCH,
+    READ_AHEAD,
+    ChannelOptions,
+    EndOfInputs,
+    channel_options,
+    error_from_rpc,
+    not_ready_error,
+    outcome_of,
+)
+from headgate.client.errors import DeadlineExceededError, HeadgateError, InvalidRequestError
+from headgate.client.predictions import Predictions
+from headgate.client.requests import Inputs, Options, build_request
+from headgate.foreign import health
+from headgate.v1 import GetModelRequest, GetModelResponse, ListModelsRequest, Model, PredictRequest, Signature
+from headgate.v1.prediction_service_pb2_grpc import PredictionServiceStub
+
+Result = TypeVar("Result")
+
+
+class Client:
+    """A connection to a headgate server. Threads may share it.
+
+        with Client("localhost:8001") as client:
+            predictions = client.predict("iris", [[5.1, 3.5, 1.4, 0.2]])
+            print(predictions.head.labels)
+
+    Every method that calls the server raises the exceptions of `headgate.client.errors`.
+
+    Args:
+        target: the server's host and port, or any other name that gRPC resolves.
+        timeout_s: how long a call may take where the call does not say; None means as long as it takes.
+        credentials: for TLS, from `grpc.ssl_channel_credentials()`; None means plain text.
+        options: gRPC channel options, in addition to the client's own.
+        compression: how gRPC compresses messages, such as `grpc.Compression.Gzip`.
+    """
+
+    def __init__(
+        self,
+        target: str,
+        *,
+        timeout_s: float | None = DEFAULT_TIMEOUT_S,
+        credentials: grpc.ChannelCredentials | None = None,
+        options: ChannelOptions | None = None,
+        compression: grpc.Compression | None = None,
+    ) -> None:
+        self._target = target
+        self._timeout_s = timeout_s
+        settings = {"options": channel_options(options), "compression": compression}
+        if credentials is None:
+            self._channel = grpc.insecure_channel(target, **settings)
+        else:
+            self._channel = grpc.secure_channel(target, credentials, **settings)
+        self._stub: Any = PredictionServiceStub(self._channel)  # type: ignore[no-untyped-call]
+        self._signatures: dict[tuple[str, int], Signature] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection; calls that are still running are cancelled."""
+        self._channel.close()
+
+    def predict(
+        self,
+        model: str,
+        inputs: Inputs,
+        *,
+        version: int = 0,
+        timeout_s: float | None = None,
+        request_id: str = "",
+        **options: Unpack[Options],
+    ) -> Predictions:
+        """Return what a model predicts for a batch of rows.
+
+        Args:
+            model: the model's name.
+            inputs: an array [rows, ...] for a model with a single input, or a dict with one for each input's name;
+                numpy arrays, nested lists, anything that numpy reads. Numbers are converted to the type that the
+                model takes, if that keeps their values (float64 may be rounded to float32).
+            version: the model's version; 0 means the latest that is being served.
+            timeout_s: how long the call may take (the first for a model: each of its two calls); None means as long as
+                the client says.
+            request_id: any text; comes back as `Predictions.id` and stands in the server's log.
+            options: `heads`, `top_k`, `threshold`, `include_probabilities`, `include_entropy`, `include_margin`;
+                see `headgate.client.Options`.
+        """
+
+        def ask(signature: Signature) -> Predictions:
+            request = build_request(signature, model, version, inputs, options, request_id)
+            return Predictions.from_response(self._call(self._stub.Predict, request, timeout_s))
+
+        return self._with_signature(model, version, timeout_s, ask)
+
+    @overload
+    def stream_predict(
+        self,
+        model: str,
+        inputs: Iterable[Inputs],
+        *,
+        version: int = 0,
+        timeout_s: float | None = None,
+        return_exceptions: Literal[False] = False,
+        **options: Unpack[Options],
+    ) -> Iterator[Predictions]: ...
+
+    @overload
+    def stream_predict(
+        self,
+        model: str,
+        inputs: Iterable[Inputs],
+        *,
+        version: int = 0,
+        timeout_s: float | None = None,
+        return_exceptions: Literal[True],
+        **options: Unpack[Options],
+    ) -> Iterator[Predictions | HeadgateError]: ...
+
+    def stream_predict(
+        self,
+        model: str,
+        inputs: Iterable[Inputs],
+        *,
+        version: int = 0,
+        timeout_s: float | None = None,
+        return_exceptions: bool = False,
+        **options: Unpack[Options],
+    ) -> Iterator[Predictions | HeadgateError]:
+        """Yield what a model predicts for each of many inputs, in their order, over one call.
+
+        Cheaper for each than `predict`. `inputs` may be endless: it is read on a thread of its own, about
+        64 requests ahead of the answers. The call ends when the iterator is exhausted or closed.
+
+        Args:
+            model: as in `predict`.
+            inputs: yields what `predict` takes as `inputs`.
+            version: as in `predict`.
+            timeout_s: how long the whole stream may take; None means as long as it takes.
+            return_exceptions: False: an input that fails ends the stream; its exception is raised when its turn comes.
+                True: the exception is yielded in its turn, and the stream goes on. A broken connection always raises.
+            options: as in `predict`.
+        """
+        # One entry an input, in order: None where the server answers, else what stands in for an answer.
+        turns: SimpleQueue[HeadgateError | EndOfInputs | None] = SimpleQueue()
+        room = Semaphore(READ_AHEAD)
+        closed = Event()
+
+        def requests() -> Iterator[PredictRequest]:
+            try:
+                for item in inputs:
+                    try:
+                        build = partial(build_request, model=model, version=version, inputs=item, options=options)
+                        request = self._with_signature(model, version, timeout_s, build)
+                    except HeadgateError as error:
+                        turns.put(error)
+                    else:
+                        turns.put(None)
+                        yield request
+                    room.acquire()
+                    if closed.is_set():
+                        return
+                turns.put(EndOfInputs())
+            except Exception as error:
+                turns.put(EndOfInputs(error))
+
+        call = self._stub.StreamPredict(requests(), timeout=timeout_s)
+        # A call that fails while the next input is still awaited is noticed at once: its error is the next answer.
+        call.add_callback(lambda: turns.put(None))
+        try:
+            while not isinstance(turn := turns.get(), EndOfInputs):
+                outcome = turn or outcome_of(next(call, None))
+                room.release()
+                if isinstance(outcome, InvalidRequestError):
+                    self._signatures.pop((model, version), None)
+                if isinstance(outcome, HeadgateError) and not return_exceptions:
+                    raise outcome
+                yield outcome
+            if turn.error is not None:
+                raise turn.error
+            next(call, None)
+        except grpc.RpcError as error:
+            raise error_from_rpc(error, timeout_s) from None
+        finally:
+            call.cancel()
+            closed.set()
+            room.release()
+
+    def models(self, *, timeout_s: float | None = None) -> list[Model]:
+        """Return the models of the server, by name and version, those too that are loading or failed."""
+        return list(self._call(self._stub.ListModels, ListModelsRequest(), timeout_s).models)
+
+    def model(self, name: str, version: int = 0, *, timeout_s: float | None = None) -> GetModelResponse:
+        """Return a model's state (`model`) and what it takes and gives (`signature`); version 0 means the latest."""
+        response: GetModelResponse = self._call(
+            self._stub.GetModel, GetModelRequest(name=name, version=version), timeout_s
+        )
+        self._signatures[name, version] = response.signature
+        return response
+
+    def wait_until_ready(self, timeout_s: float = DEFAULT_TIMEOUT_S) -> None:
+        """Return as soon as the server accepts connections and says that it is serving.
+
+        Raises:
+            DeadlineExceededError: that was not so within `timeout_s`.
+        """
+        watch = self._channel.unary_stream(
+            HEALTH_WATCH,
+            request_serializer=health.HealthCheckRequest.SerializeToString,
+            response_deserializer=health.HealthCheckResponse.FromString,
+        )
+        seen = "no connection"
+        call = watch(health.HealthCheckRequest(), timeout=timeout_s, wait_for_ready=True)
+        try:
+            for response in call:
+                if response.status == health.HealthCheckResponse.SERVING:
+                    return
+                seen = health.HealthCheckResponse.ServingStatus.Name(response.status)
+        except grpc.RpcError as error:
+            if error.code() == DeadlineExceededError.code:
+                raise not_ready_error(self._target, seen) from None
+            raise error_from_rpc(error) from None
+        finally:
+            call.cancel()
+        raise not_ready_error(self._target, seen)
+
+    def _call(self, method: Callable[..., Any], request: object, timeout_s: float | None) -> Any:
+        timeout_s = self._timeout_s if timeout_s is None else timeout_s
+        try:
+            return method(request, timeout=timeout_s)
+        except grpc.RpcError as error:
+            raise error_from_rpc(error, timeout_s) from None
+
+    def _with_signature(
+        self, model: str, version: int, timeout_s: float | None, use: Callable[[Signature], Result]
+    ) -> Result:
+        """Call `use` with the model's signature; a second time if the one that was known turns out to be old."""
+        known = self._signatures.get((model, version))
+        try:
+            return use(known or self.model(model, version, timeout_s=timeout_s).signature)
+        except InvalidRequestError:
+            if known is None:
+                raise
+            current = self.model(model, version, timeout_s=timeout_s).signature
+            if current.inputs == known.inputs:
+                raise
+        return use(current)

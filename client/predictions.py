@@ -1,0 +1,88 @@
+"""The answer to a predict request."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from headgate.client.errors import HeadgateError
+from headgate.client.rows import describe_row, plain_rows
+from headgate.v1 import PredictResponse
+from headgate.v1.columns import Columns, columns_from_prediction
+
+_ROWS_IN_REPR = 3
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Predictions(Mapping[str, Columns]):
+    """What the heads of a model predict for the rows of a request: a mapping from head name to columns.
+
+    Attributes:
+        model: the model's name.
+        version: the version that ran.
+        id: the request's id, as it was given.
+        rows: how many rows were predicted.
+        columns: the columns of each head (dataclasses of `headgate.v1.columns`), in the order of the model's heads.
+    """
+
+    model: str
+    version: int
+    id: str
+    rows: int
+    columns: Mapping[str, Columns]
+
+    @classmethod
+    def from_response(cls, response: PredictResponse) -> "Predictions":
+        """Read a response.
+
+        Raises:
+            HeadgateError: a head is of a kind that this release does not know.
+        """
+        rows = response.rows
+        try:
+            columns = {answer.head: columns_from_prediction(answer, rows) for answer in response.predictions}
+        except ValueError as error:
+            raise HeadgateError(str(error)) from error
+        return cls(response.model, response.version, response.id, rows, columns)
+
+    def __getitem__(self, head: str) -> Columns:
+        return self.columns[head]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.columns)
+
+    def __len__(self) -> int:
+        return len(self.columns)
+
+    @property
+    def head(self) -> Columns:
+        """The columns of the only head.
+
+        Raises:
+            ValueError: the answer holds several heads.
+        """
+        if len(self.columns) != 1:
+            names = ", ".join(f"'{name}'" for name in self.columns)
+            raise ValueError(f"the answer holds {len(self.columns)} heads: {names}; choose one with predictions[name]")
+        return next(iter(self.columns.values()))
+
+    def to_dicts(self) -> list[dict[str, Any]]:
+        """Return one dict a row, from head name to plain Python values that `json.dumps` takes.
+
+        What stands for a head:
+
+        - regression: `values`, a list of `value` with the `target` and `unit` that the head gives it
+        - binary: `label`, `probability`, `positive`, `positive_label`, `threshold`
+        - multiclass: `label`, `index` and `score` of the best label; where k > 1 `top`, a list of the best k;
+          `probabilities`, `entropy`, `margin` where they were asked for
+        - multilabel: `labels`, a list of `label`, `index` and `score`; `probabilities` where they were asked for
+        - None where the model gave NaN
+        """
+        heads = {name: plain_rows(columns) for name, columns in self.columns.items()}
+        return [{name: rows[row] for name, rows in heads.items()} for row in range(self.rows)]
+
+    def __repr__(self) -> str:
+        lines = [f"Predictions of '{self.model}' version {self.version}, {self.rows} row{'s' * (self.rows != 1)}"]
+        for name, columns in self.columns.items():
+            shown = [describe_row(row) for row in plain_rows(columns.rows(0, _ROWS_IN_REPR))]
+            lines.append(f"{name}: {'; '.join(shown + ['...'] * (self.rows > _ROWS_IN_REPR))}")
+        return "<" + "\n  ".join(lines) + ">"

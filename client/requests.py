@@ -1,0 +1,115 @@
+"""Predict requests from arrays, checked against the model's signature."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, TypedDict
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from headgate.client.errors import InvalidRequestError
+from headgate.v1 import DataType, PredictOptions, PredictRequest, Signature, Tensor, TensorSpec
+from headgate.v1.tensors import NUMPY_DTYPES, data_type_name, format_shape, format_spec, tensor_from_numpy
+
+#: One array for a model with a single input, or an array for each input's name. The batch is the first dimension.
+Inputs = ArrayLike | Mapping[str, ArrayLike]
+
+
+class Options(TypedDict, total=False):
+    """How to decode; the keyword arguments that `predict` and `stream_predict` share. All may be left out.
+
+    Attributes:
+        heads: the names of the heads to answer with; empty means all.
+        top_k: multiclass, how many labels a row; 0 means as many as the head says.
+        threshold: binary and multilabel, used instead of the head's own thresholds; in 0..1.
+        include_probabilities: multiclass and multilabel, the probabilities of all labels too.
+        include_entropy: multiclass, the entropy of each row too.
+        include_margin: multiclass, the margin between the best two labels too.
+    """
+
+    heads: Sequence[str]
+    top_k: int
+    threshold: float | None
+    include_probabilities: bool
+    include_entropy: bool
+    include_margin: bool
+
+
+def build_request(
+    signature: Signature, model: str, version: int, inputs: Inputs, options: Options, request_id: str = ""
+) -> PredictRequest:
+    """Make the request for `inputs`, each converted to the type that the model takes.
+
+    A conversion that would change a value (a fraction for an integer input, a number out of range) is refused;
+    rounding to a shorter float type is not.
+
+    Raises:
+        InvalidRequestError: the inputs have wrong names, types or numbers of dimensions.
+
+    >>> spec = TensorSpec(name="x", datatype=DataType.DATA_TYPE_FP32, shape=[-1, 2])
+    >>> request = build_request(Signature(inputs=[spec]), "iris", 0, [[1, 2], [3, 4]], {})
+    >>> list(request.inputs[0].shape), np.frombuffer(request.inputs[0].raw, "float32").tolist()
+    ([2, 2], [1.0, 2.0, 3.0, 4.0])
+    """
+    arrays = _by_name(inputs, signature.inputs)
+    tensors = [_tensor(arrays[spec.name], spec) for spec in signature.inputs]
+    return PredictRequest(
+        model=model, version=version, id=request_id, inputs=tensors, options=PredictOptions(**options)
+    )
+
+
+def _by_name(inputs: Inputs, specs: Sequence[TensorSpec]) -> Mapping[str, ArrayLike]:
+    takes = ", ".join(f"'{spec.name}' ({format_spec(spec)})" for spec in specs)
+    if not isinstance(inputs, Mapping):
+        if len(specs) != 1:
+            raise InvalidRequestError(f"the model has {len(specs)} inputs: {takes}; send a dict with an array for each")
+        return {specs[0].name: inputs}
+    names = {spec.name for spec in specs}
+    for problem, odd in (("has no input", inputs.keys() - names), ("also needs input", names - inputs.keys())):
+        if odd:
+            listed = ", ".join(f"'{name}'" for name in sorted(odd))
+            raise InvalidRequestError(f"the model {problem} {listed}; it takes {takes}")
+    return inputs
+
+
+def _tensor(value: ArrayLike, spec: TensorSpec) -> Tensor:
+    try:
+        array = np.asarray(value)
+    except ValueError as error:
+        raise InvalidRequestError(f"input '{spec.name}' is no array: {error}") from None
+    if array.ndim == len(spec.shape) - 1:
+        raise InvalidRequestError(
+            f"input '{spec.name}' has shape {format_shape(array.shape)}, the model takes {format_shape(spec.shape)}; "
+            "the first dimension is the batch: send a single row as [row]"
+        )
+    try:
+        return tensor_from_numpy(_convert(array, spec), spec.name)
+    except ValueError as error:
+        raise InvalidRequestError(f"input '{spec.name}': {error}") from None
+
+
+def _convert(array: NDArray[Any], spec: TensorSpec) -> NDArray[Any]:
+    target = NUMPY_DTYPES[spec.datatype]
+    is_text, takes_text = array.dtype.kind in "SUTO", spec.datatype == DataType.DATA_TYPE_STRING
+    if is_text != takes_text and array.size:
+        raise ValueError(f"the model takes {data_type_name(spec.datatype)}, this is an array of {array.dtype}")
+    if takes_text:
+        return array.astype(object)
+    if array.dtype.kind not in "biuf":
+        raise ValueError(f"arrays of {array.dtype} cannot be sent; convert to a bool, integer or float type")
+    with np.errstate(all="ignore"):
+        converted = array.astype(target)
+        if np.can_cast(array.dtype, target) or not array.size:
+            return converted
+        if array.dtype.kind == "f" == target.kind:
+            lost = np.isinf(converted) & np.isfinite(array)
+        else:
+            # The signs tell what the way back does not: -1 becomes the largest unsigned integer and returns as -1.
+            lost = (converted.astype(array.dtype) != array) | ((converted < 0) != (array < 0))
+    if lost.any():
+        place = np.unravel_index(lost.argmax(), lost.shape)
+        where = format_shape([int(index) for index in place])
+        raise ValueError(
+            f"the model takes {data_type_name(spec.datatype)}, which cannot hold the value {array[place]} at {where}; "
+            "convert it first"
+        )
+    return converted

@@ -1,0 +1,99 @@
+import json
+import re
+
+import numpy as np
+import pytest
+
+
+def test_says_what_it_wrote(exported):
+    ended, repository = exported
+    assert f"{repository}/iris/1/model.onnx: iris version 1" in ended.out
+    assert "features: FP32 [batch,4]" in ended.out
+    assert "3 labels: setosa, versicolor, virginica" in ended.out
+    assert "|onnx - keras| =" in ended.out
+    assert ended.err == ""
+
+
+def heads_of(run, folder):
+    signature = json.loads(run("inspect", folder, "--json").out)["signature"]
+    return {head["name"]: head for head in signature["heads"]}
+
+
+def test_meaning_of_several_heads(run, repository):
+    heads = heads_of(run, repository / "house")
+    assert heads["price"]["regression"] == {"units": ["EUR"], "scaling": {"mean": [210.5], "scale": [88.0]}}
+    assert heads["sold"]["binary"] == {"labels": ["open", "sold"]}
+
+
+def test_all_that_can_be_said(run, keras_files, tmp_path):
+    (tmp_path / "labels.txt").write_text("offen\nverkauft, bezahlt\n", encoding="utf-8")
+    np.savez(tmp_path / "examples.npz", area=np.ones((2, 1)), rooms=np.ones((2, 1), "int32"))
+    ended = run(
+        "export", keras_files / "house.keras", tmp_path / "models", "--name", "flat", "--version", 7,
+        "--head", "price=regression", "--labels", f"sold=@{tmp_path}/labels.txt", "--positive-label", "offen",
+        "--threshold", "0.25", "--units", "EUR", "--target-mean", "1.5", "--target-log1p",
+        "--examples", tmp_path / "examples.npz", "--opset", 17,
+    )  # fmt: skip
+    assert ended.code == 0
+    assert "flat version 7" in ended.out
+    heads = heads_of(run, tmp_path / "models" / "flat" / "7")
+    assert heads["price"]["regression"] == {"units": ["EUR"], "scaling": {"mean": [1.5], "log1p": True}}
+    assert heads["sold"]["binary"] == {
+        "labels": ["offen", "verkauft, bezahlt"],
+        "positive_label": "offen",
+        "threshold": 0.25,
+    }
+    signature = json.loads(run("inspect", tmp_path / "models" / "flat", "--json").out)["signature"]
+    assert signature["provenance"]["opset"] == 17
+    assert "given" in {check["inputs"] for check in signature["verification"]["checks"]}
+
+
+def test_output_without_a_head(run, keras_files, tmp_path):
+    assert run("export", keras_files / "house.keras", tmp_path, "--head", "price=none").code == 0
+    assert list(heads_of(run, tmp_path / "house")) == ["sold"]
+
+
+def test_notes_speak_of_options(run, keras_files, tmp_path):
+    ended = run("export", keras_files / "house.keras", tmp_path)
+    assert "--head price=multiclass" in ended.out
+    assert "--labels" in ended.out
+
+
+@pytest.mark.parametrize(
+    ("model", "arguments", "message"),
+    [
+        ("nothing", [], "there is no file"),
+        ("iris", ["--labels", "a,b"], "2 entries.*3 units|3 units.*2"),
+        ("iris", ["--labels", "@/no/such/file"], "/no/such/file: No such file"),
+        ("iris", ["--head", "species=bogus"], "'bogus'"),
+        ("iris", ["--examples", "/no/such.npy"], "/no/such.npy: No such file"),
+        ("iris", ["--opset", "99"], "opset is 99"),
+        ("iris", ["--name", "a/b"], "no name for a model.*--name "),
+        ("code", [], "--unsafe"),
+        ("code", ["--unsafe"], "--head doubled=regression"),
+    ],
+)
+def test_mistakes(refused, keras_files, tmp_path, model, arguments, message):
+    line = refused("export", keras_files / f"{model}.keras", tmp_path / "models", *arguments)
+    assert re.search(message, line)
+    assert not (tmp_path / "models").exists()
+
+
+def test_version_that_is_taken(refused, keras_files, repository):
+    assert "version 1" in refused("export", keras_files / "iris.keras", repository, "--version", 1)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--head", "species"],
+        ["--threshold", "x"],
+        ["--target-mean", "x"],
+        ["--labels", "a", "--labels", "b=c"],
+        ["--version", 0],
+    ],
+)
+def test_wrong_usage(run, keras_files, tmp_path, arguments):
+    ended = run("export", keras_files / "iris.keras", tmp_path, *arguments)
+    assert ended.code == 2
+    assert arguments[0] in ended.err

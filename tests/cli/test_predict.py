@@ -1,0 +1,113 @@
+import io
+import json
+
+import keras
+import numpy as np
+import pytest
+
+LABELS = ["setosa", "versicolor", "virginica"]
+FLOWERS = [[5.1, 3.5, 1.4, 0.2], [6.7, 3.1, 4.7, 1.5]]
+
+
+@pytest.fixture(scope="module")
+def scores(keras_files):
+    """What Keras says about FLOWERS."""
+    return keras.saving.load_model(keras_files / "iris.keras").predict(np.array(FLOWERS), verbose=0)
+
+
+@pytest.fixture
+def ask(run, url):
+    def ask(model, source, *arguments):
+        ended = run("predict", model, "--input", source, "--url", url, "--json", *arguments)
+        assert (ended.code, ended.err) == (0, "")
+        return json.loads(ended.out)["predictions"]
+
+    return ask
+
+
+def test_table(run, url, scores):
+    ended = run("predict", "iris", "--input", json.dumps(FLOWERS), "--url", url, "--top-k", 2, "--probabilities")
+    assert ended.code == 0
+    assert "iris version 1" in ended.out
+    for row in scores:
+        best = np.argsort(-row)[:2]
+        assert ", ".join(f"{LABELS[i]} ({row[i]:.4g})" for i in best) in ended.out
+        assert "all: " + ", ".join(f"{label} {p:.4g}" for label, p in zip(LABELS, row, strict=True)) in ended.out
+
+
+def test_json(ask, scores):
+    predictions = ask("iris", json.dumps(FLOWERS), "--probabilities", "--version", 1, "--timeout", 60)
+    for prediction, row in zip(predictions, scores, strict=True):
+        assert prediction["species"]["label"] == LABELS[row.argmax()]
+        assert prediction["species"]["probabilities"] == pytest.approx(row.tolist(), rel=1e-4)
+
+
+def test_threshold(ask):
+    house = '{"area": [[0.1]], "rooms": [[1]]}'
+    assert [ask("house", house, "--threshold", t)[0]["sold"]["label"] for t in (0, 1)] == ["sold", "open"]
+
+
+@pytest.mark.parametrize("source", ["json", "npy", "npz", "named npz", "csv", "csv with header", "stdin"])
+def test_sources(ask, tmp_path, monkeypatch, source):
+    path = tmp_path / f"flowers.{source.split()[-1] if 'npz' in source else source.split()[0]}"
+    match source:
+        case "json":
+            path.write_text(json.dumps(FLOWERS))
+        case "npy":
+            np.save(path, FLOWERS)
+        case "npz":
+            np.savez(path, FLOWERS)
+        case "named npz":
+            np.savez(path, features=FLOWERS)
+        case "csv" | "csv with header":
+            header = "a,b,c,d\n" if "header" in source else ""
+            path.write_text(header + "\n".join(",".join(map(str, row)) for row in FLOWERS) + "\n")
+        case "stdin":
+            monkeypatch.setattr("sys.stdin", io.StringIO(json.dumps(FLOWERS)))
+            path = "-"
+    assert ask("iris", path) == ask("iris", json.dumps(FLOWERS))
+
+
+def test_csv_with_a_column_for_each_input(ask, tmp_path):
+    (tmp_path / "houses.csv").write_text("rooms,area\n3,70.5\n4,110\n")
+    expected = ask("house", '{"area": [[70.5], [110]], "rooms": [[3], [4]]}')
+    assert ask("house", tmp_path / "houses.csv") == expected
+    assert expected[0]["price"]["values"][0]["unit"] == "EUR"
+
+
+@pytest.mark.parametrize(
+    ("model", "source", "message"),
+    [
+        ("nothing", "[[1, 2, 3, 4]]", "no model 'nothing'"),
+        ("iris", "[1, 2, 3, 4]", "first dimension is the batch"),
+        ("iris", "[[1, 2, 3]]", "[1,3], the model takes [batch,4]"),
+        ("iris", "[[1, 2], [3]]", "no array"),
+        ("iris", "[[1, 2", "no valid JSON"),
+        ("iris", "flowers.txt", "give a .npy, .npz, .json or .csv file"),
+        ("iris", "/no/such.npy", "/no/such.npy: No such file"),
+        ("house", "[[1]]", "2 inputs"),
+        ("house", '{"area": [[1]], "rooms": [[1.5]]}', "INT32"),
+    ],
+)
+def test_mistakes(refused, url, model, source, message):
+    assert message in refused("predict", model, "--input", source, "--url", url)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("x.npy", b"nonsense", "cannot be read by numpy"),
+        ("x.json", b"{", "no valid JSON"),
+        ("x.csv", b"1,2,3,4\n5,6\n", "same number of columns"),
+        ("x.csv", b"", "same number of columns"),
+        ("x.csv", b"1,2,3,4\n1,2,3,x\n", "'x'"),
+    ],
+)
+def test_files_that_cannot_be_read(refused, url, tmp_path, name, content, message):
+    (tmp_path / name).write_bytes(content)
+    assert message in refused("predict", "iris", "--input", tmp_path / name, "--url", url)
+
+
+def test_no_server(refused):
+    line = refused("predict", "iris", "--input", "[[1]]", "--url", "localhost:1")
+    assert line.startswith("error: localhost:1: ")
