@@ -14,7 +14,7 @@ help: ## list the targets
 $(VENV)/.installed: pyproject.toml constraints.txt
 	@echo "== installing headgate and what the demo and the tests need into $(VENV) (about a minute)"
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[cpu,export,tensorflow,dev]'
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[cpu,export,tensorflow,dev,conformance]'
 	@touch $@
 
 demo: $(VENV)/.installed ## train three small Keras models, export, serve and query them

@@ -10,10 +10,14 @@ from google.protobuf.json_format import MessageToDict
 from google.protobuf.message_factory import GetMessageClass
 from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection_pb2
-from tritonclient.grpc import model_config_pb2, service_pb2
 
 from headgate import foreign
 from headgate.foreign import health, open_inference, reflection_v1, reflection_v1alpha
+
+tritonclient = pytest.importorskip(
+    "tritonclient.grpc", reason="compares with tritonclient: pip install '.[conformance]'"
+)
+model_config_pb2, service_pb2 = tritonclient.model_config_pb2, tritonclient.service_pb2
 
 
 def copy(descriptor, proto_class):

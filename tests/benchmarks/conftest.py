@@ -1,0 +1,23 @@
+import pytest
+
+from headgate.server.transport import CompletionQueueTransport, Method, MethodKind, TransportOptions
+
+UNARY, STREAM = "/test.Service/Unary", "/test.Service/Stream"
+
+
+@pytest.fixture
+def serve():
+    """Start a server in this process whose unary and stream method are handled by one function; return its port."""
+    transports = []
+
+    def serve(handle):
+        methods = {UNARY: Method(handle), STREAM: Method(handle, MethodKind.ORDERED_STREAM)}
+        transport = CompletionQueueTransport(methods, lambda: None, TransportOptions(port=0))
+        transport.start()
+        transports.append(transport)
+        return transport.port
+
+    yield serve
+    for transport in transports:
+        transport.drain(5)
+        transport.close()

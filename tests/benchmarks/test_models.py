@@ -1,0 +1,45 @@
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+
+from headgate.benchmarks.models import HEAD, INPUT, LABELS, OUTPUT, mlp_logits, write_mlp
+from headgate.decoders import DecodeOptions, decoder_for
+from headgate.v1.signatures import METADATA_KEY, signature_from_json
+
+
+@pytest.fixture
+def path(tmp_path):
+    return write_mlp(tmp_path, "small")
+
+
+@pytest.fixture
+def session(path):
+    return onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+
+
+def test_lies_in_the_repository(tmp_path, path):
+    assert path == tmp_path / "small" / "1" / "model.onnx"
+    onnx.checker.check_model(path, full_check=True)
+
+
+@pytest.mark.parametrize("rows", [1, 7])
+def test_computes_what_numpy_computes(session, rows):
+    features = np.random.default_rng(1).normal(size=(rows, 10)).astype(np.float32)
+    (logits,) = session.run([OUTPUT], {INPUT: features})
+    np.testing.assert_allclose(logits, mlp_logits(features), rtol=1e-4, atol=1e-4)
+    assert logits.shape == (rows, 3)
+
+
+def test_carries_a_signature_that_decodes(session):
+    signature = signature_from_json(session.get_modelmeta().custom_metadata_map[METADATA_KEY])
+    (head,) = signature.heads
+    assert (head.name, head.output) == (HEAD, OUTPUT)
+    assert [spec.name for spec in signature.inputs] == [spec.name for spec in session.get_inputs()]
+    assert [list(spec.shape) for spec in signature.inputs] == [[-1, 10]]
+    columns = decoder_for(head, 3).decode(np.array([[0, 5, 1]], np.float32), DecodeOptions())
+    assert list(columns.labels) == [LABELS[1]]
+
+
+def test_is_always_the_same(path, tmp_path):
+    assert write_mlp(tmp_path / "again", "small").read_bytes() == path.read_bytes()
