@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -31,7 +32,8 @@ def serve(
         str, typer.Option(help="The address to listen on; 0.0.0.0 for all.", rich_help_panel="Network")
     ] = "127.0.0.1",
     port: Annotated[
-        int, typer.Option(help="The port to listen on; 0 for any free one.", rich_help_panel="Network")
+        int,
+        typer.Option(help="The port to listen on; 0 for any free one.", min=0, max=65535, rich_help_panel="Network"),
     ] = 8001,
     max_message_mb: Annotated[
         int, typer.Option(help="The largest request, in MiB.", min=1, rich_help_panel="Network")
@@ -119,17 +121,27 @@ def serve(
         max_message_bytes=max_message_mb * 1024 * 1024,
     )
     if not run(settings, _report_loaded, _report_ready, _report_stopping):
-        raise typer.Exit(1)
+        # Not typer.Exit: the interpreter's orderly end aborts threads that still run batches in C++.
+        sys.stdout.flush()
+        os._exit(1)
 
 
 def _report_loaded(model: LoadedModel) -> None:
     heads = ", ".join(model.decoders) or "no heads: raw tensors only"
-    typer.echo(f"loaded {model.name} version {model.version} on {model.provider} ({heads})")
+    _say(f"loaded {model.name} version {model.version} on {model.provider} ({heads})")
 
 
 def _report_ready(server: Server) -> None:
-    typer.echo(f"ready: serving on {server.settings.host}:{server.port}")
+    _say(f"ready: serving on {server.settings.host}:{server.port}")
 
 
 def _report_stopping() -> None:
-    typer.echo("stopping: finishing accepted requests")
+    _say("stopping: finishing accepted requests")
+
+
+def _say(line: str) -> None:
+    try:
+        print(line, flush=True)
+    except BrokenPipeError:
+        # Who read the first lines has gone, as `head` does; the server goes on without.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
