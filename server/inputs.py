@@ -15,6 +15,12 @@ from headgate.server.inference import InferenceRequest, InputBuffer, ShapeGroup
 from headgate.v1 import DataType, TensorSpec
 from headgate.v1.tensors import NUMPY_DTYPES, data_type_name, format_shape, format_spec
 
+# protobuf looks enum values up by name, each time: too slow for every request.
+_UNSPECIFIED = DataType.DATA_TYPE_UNSPECIFIED
+_STRING = DataType.DATA_TYPE_STRING
+#: No message could hold such a row; but one without rows could claim it.
+_MAX_ROW_ELEMENTS = 2**31
+
 
 @dataclass(frozen=True, slots=True)
 class GivenTensor:
@@ -30,7 +36,7 @@ class GivenTensor:
     name: str
     shape: tuple[int, ...] | None
     data: bytes | NDArray[Any]
-    data_type: DataType = DataType.DATA_TYPE_UNSPECIFIED
+    data_type: DataType = _UNSPECIFIED
 
 
 class ModelInput:
@@ -53,7 +59,7 @@ class ModelInput:
         self.dtype = NUMPY_DTYPES[spec.datatype]
         self.item_shape = tuple(spec.shape[1:])
         self.is_fixed = all(size >= 0 for size in self.item_shape)
-        self.is_text = spec.datatype == DataType.DATA_TYPE_STRING
+        self.is_text = spec.datatype == _STRING
         self._row_elements = math.prod(self.item_shape) if self.is_fixed else 0
 
     def bind(self, tensor: GivenTensor) -> tuple[InputBuffer, tuple[int, ...]]:
@@ -63,6 +69,8 @@ class ModelInput:
             InvalidArgumentError: its type, shape or size does not fit.
         """
         data = tensor.data
+        if self.is_text and isinstance(data, bytes) and not data:
+            data = np.empty(0, object)
         count = len(data) // self.dtype.itemsize if isinstance(data, bytes) else data.size
         shape = self._infer_shape(count) if tensor.shape is None else tensor.shape
         self._check_shape(shape)
@@ -91,7 +99,7 @@ class ModelInput:
             raise InvalidArgumentError(
                 f"input '{self.name}' takes text, which cannot travel as raw bytes; fill `strings`"
             )
-        if data_type not in (self.data_type, DataType.DATA_TYPE_UNSPECIFIED):
+        if data_type not in (self.data_type, _UNSPECIFIED):
             raise self._wrong_type(data_type_name(data_type))
         expected = math.prod(shape) * self.dtype.itemsize
         if len(data) != expected:
@@ -105,19 +113,32 @@ class ModelInput:
         if self.is_text != (array.dtype == object):
             raise self._wrong_type("text" if array.dtype == object else str(array.dtype))
         if self.is_text:
-            return array.ravel()
+            return self._decode_text(array)
         if array.dtype == self.dtype:
             return np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
         with np.errstate(all="ignore"):
             converted = array.astype(self.dtype)
-        back = converted.astype(array.dtype)
-        exact = array.dtype.kind not in "fc" or self.dtype.kind not in "fc"
-        if exact and not np.array_equal(back, array):
-            odd = array.ravel()[np.flatnonzero(back.ravel() != array.ravel())[0]]
+            if array.dtype.kind == self.dtype.kind == "f":
+                lost = np.isinf(converted) & ~np.isinf(array)
+            else:
+                # Integers that wrap around come back the same, but with another sign.
+                lost = (converted.astype(array.dtype) != array) | ((converted < 0) != (array < 0))
+        if lost.any():
             raise InvalidArgumentError(
-                f"input '{self.name}' takes {data_type_name(self.data_type)}, which cannot hold {odd}"
+                f"input '{self.name}' takes {data_type_name(self.data_type)}, which cannot hold {array[lost][0]}"
             )
         return converted.tobytes()
+
+    def _decode_text(self, array: NDArray[Any]) -> NDArray[np.object_]:
+        # onnxruntime takes `str`; of `bytes` it would take the repr.
+        text = np.empty(array.size, object)
+        try:
+            text[:] = [element.decode() if isinstance(element, bytes) else element for element in array.ravel()]
+        except UnicodeDecodeError as error:
+            raise InvalidArgumentError(
+                f"input '{self.name}' takes text in UTF-8, which {error.object[:40]!r} is not"
+            ) from None
+        return text
 
     def _wrong_type(self, came: str) -> InvalidArgumentError:
         return InvalidArgumentError(f"input '{self.name}' has type {came}, the model takes {format_spec(self.spec)}")
@@ -128,6 +149,11 @@ class ModelInput:
                 f"input '{self.name}' came without a shape, which the model's {format_shape(self.spec.shape)} "
                 "leaves open; give it"
             )
+        if not count:
+            raise InvalidArgumentError(
+                f"input '{self.name}' came without elements and without a shape, the model takes "
+                f"{format_shape(self.spec.shape)}; give a shape of 0 rows if there are none"
+            )
         if not self._row_elements or count % self._row_elements:
             raise InvalidArgumentError(
                 f"input '{self.name}' came without a shape and with {count} elements, which is no multiple "
@@ -137,12 +163,17 @@ class ModelInput:
 
     def _check_shape(self, shape: tuple[int, ...]) -> None:
         item_shape = shape[1:]
-        if item_shape == self.item_shape and shape[0] >= 0:
+        if self.is_fixed and item_shape == self.item_shape and shape and shape[0] >= 0:
             return
+        # A free dimension of 0 would allow any number of rows without a single element.
         fits = (
             len(shape) == len(self.spec.shape)
+            and shape[0] >= 0
+            and all(
+                given == size or (size < 0 < given) for size, given in zip(self.item_shape, item_shape, strict=True)
+            )
             and min(shape) >= 0
-            and all(size in (-1, given) for size, given in zip(self.item_shape, item_shape, strict=True))
+            and math.prod(item_shape) < _MAX_ROW_ELEMENTS
         )
         if not fits:
             raise InvalidArgumentError(
@@ -152,9 +183,11 @@ class ModelInput:
 
     def _shape_advice(self, shape: tuple[int, ...]) -> str:
         if shape == self.item_shape:
-            return f"; send one row as [1,{','.join(map(str, shape))}]"
+            return f"; send one row as [{','.join(map(str, (1, *shape)))}]"
         if min(shape, default=0) < 0:
             return "; give the real size of every dimension"
+        if 0 in shape[1:]:
+            return "; only the first size can be 0"
         return ""
 
 

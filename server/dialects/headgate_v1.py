@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 
 from headgate.decoders import DecodeOptions
 from headgate.server.dialects.messages import parse
+from headgate.server.dialects.request_cache import PreparedRequest, RequestCache
 from headgate.server.errors import FailedPreconditionError, InvalidArgumentError, NotFoundError, ServerError
 from headgate.server.inference import InferenceRequest, Outputs
 from headgate.server.inputs import GivenTensor
@@ -29,10 +31,14 @@ from headgate.v1 import (
     StreamPredictResponse,
     Tensor,
 )
-from headgate.v1.columns import columns_to_prediction
+from headgate.v1.encoding import VARINT, encode_varint, prediction_encoder, tag_of
 from headgate.v1.prediction_service_pb2 import DESCRIPTOR
 
 _ELEMENT_FIELDS = ("raw", "floats", "ints", "strings", "byte_strings")
+_ID = tag_of(PredictResponse, "id")
+_PREDICTIONS = tag_of(PredictResponse, "predictions")
+_RESPONSE = tag_of(StreamPredictResponse, "response")
+_ROWS = tag_of(PredictResponse, "rows", VARINT)
 SERVICE = DESCRIPTOR.services_by_name["PredictionService"]
 
 
@@ -41,6 +47,8 @@ class HeadgateDialect:
 
     def __init__(self, repository: ModelRepository) -> None:
         self._repository = repository
+        self._requests = RequestCache(functools.partial(self._prepare, streamed=False))
+        self._stream_requests = RequestCache(functools.partial(self._prepare, streamed=True))
 
     def methods(self) -> Mapping[str, Method]:
         """Return the methods by path."""
@@ -54,17 +62,17 @@ class HeadgateDialect:
         }
 
     def _predict(self, call: Call) -> None:
-        self._submit(call, streamed=False)
+        self._requests.prepare(call.request).submit(call)
 
     def _stream_predict(self, call: Call) -> None:
-        self._submit(call, streamed=True)
+        self._stream_requests.prepare(call.request).submit(call)
 
-    def _submit(self, call: Call, streamed: bool) -> None:
-        message = parse(PredictRequest, call.request)
+    def _prepare(self, request: bytes, streamed: bool) -> PreparedRequest:
+        message = parse(PredictRequest, request)
         model = self._repository.model(message.model, message.version)
         inputs, rows, group = model.inputs.bind([_read_tensor(tensor) for tensor in message.inputs])
         renderer = model.renderer(PredictionRenderer, message.options.SerializeToString(), streamed)
-        model.submit(InferenceRequest(call, inputs, rows, group, renderer, message.id))
+        return PreparedRequest(model, inputs, rows, group, renderer, message.id)
 
     def _get_model(self, call: Call) -> None:
         request = parse(GetModelRequest, call.request)
@@ -79,7 +87,7 @@ class HeadgateDialect:
 
 
 class PredictionRenderer:
-    """Decodes a batch once; writes each request's rows as a PredictResponse (in a StreamPredictResponse if streamed)."""
+    """Decodes a batch once; writes each request's rows as a PredictResponse, in a StreamPredictResponse if streamed."""
 
     def __init__(self, model: LoadedModel, options: bytes, streamed: bool) -> None:
         """Choose heads and options, given as serialised PredictOptions.
@@ -102,24 +110,26 @@ class PredictionRenderer:
             raise NotFoundError(f"model '{model.name}' has no head '{unknown[0]}'; it has {known}")
         self._decoders = [(head, *found) for head, found in model.decoders.items() if not heads or head in heads]
         self._options = _read_options(chosen)
-        self._model = model
+        self._opening = PredictResponse(model=model.name, version=model.version).SerializeToString()
         self._streamed = streamed
 
     def render(self, outputs: Outputs, requests: Sequence[InferenceRequest]) -> Iterator[bytes]:
         """Yield the answer of each request."""
-        decoded = [(head, decoder.decode(outputs[index], self._options)) for head, decoder, index in self._decoders]
+        encoders = [
+            prediction_encoder(head, decoder.decode(outputs[index], self._options))
+            for head, decoder, index in self._decoders
+        ]
         for request in requests:
-            response = PredictResponse(
-                model=self._model.name,
-                version=self._model.version,
-                id=request.id,
-                rows=request.rows,
-                predictions=[
-                    columns_to_prediction(head, columns.rows(request.start, request.stop)) for head, columns in decoded
-                ],
-            )
-            message = StreamPredictResponse(response=response) if self._streamed else response
-            yield message.SerializeToString()
+            parts = [self._opening, _ROWS, encode_varint(request.rows)]
+            if request.id:
+                request_id = request.id.encode()
+                parts += (_ID, encode_varint(len(request_id)), request_id)
+            for encode in encoders:
+                prediction = encode(request.start, request.stop)
+                parts += (_PREDICTIONS, encode_varint(len(prediction)), prediction)
+            if self._streamed:
+                parts[:0] = (_RESPONSE, encode_varint(sum(map(len, parts))))
+            yield b"".join(parts)
 
 
 def _read_options(options: PredictOptions) -> DecodeOptions:

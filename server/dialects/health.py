@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -21,6 +22,8 @@ class HealthDialect:
         self._services = {"", *services}
         self._serving = False
         self._watchers: dict[Call, str] = {}
+        # Without it a watcher that comes as the status changes might be told the old one last.
+        self._lock = threading.Lock()
 
     def methods(self) -> Mapping[str, Method]:
         """Return the methods by path."""
@@ -32,9 +35,10 @@ class HealthDialect:
 
     def set_serving(self, serving: bool) -> None:
         """Change the status of all services."""
-        self._serving = serving
-        for call, service in list(self._watchers.items()):
-            call.push(self._status(service).SerializeToString())
+        with self._lock:
+            self._serving = serving
+            for call, service in self._watchers.items():
+                call.push(self._status(service).SerializeToString())
 
     def _check(self, call: Call) -> None:
         service = parse(health.HealthCheckRequest, call.request).service
@@ -52,11 +56,13 @@ class HealthDialect:
     def _watch(self, call: Call) -> None:
         service = parse(health.HealthCheckRequest, call.request).service
         call.watch_cancellation(lambda: self._forget(call))
-        self._watchers[call] = service
-        call.push(self._status(service).SerializeToString())
+        with self._lock:
+            self._watchers[call] = service
+            call.push(self._status(service).SerializeToString())
 
     def _forget(self, call: Call) -> None:
-        self._watchers.pop(call, None)
+        with self._lock:
+            self._watchers.pop(call, None)
 
     def _status(self, service: str) -> Any:
         if service not in self._services:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import re
 import struct
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -10,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headgate.foreign import open_inference as oip
-from headgate.server.dialects.messages import encode_varint, parse
+from headgate.server.dialects.messages import parse
+from headgate.server.dialects.request_cache import PreparedRequest, RequestCache
 from headgate.server.errors import InvalidArgumentError, NotFoundError, ServerError, UnimplementedError
 from headgate.server.inference import InferenceRequest, Outputs
 from headgate.server.inputs import GivenTensor
@@ -19,6 +22,7 @@ from headgate.server.repository import ModelEntry, ModelRepository
 from headgate.server.statistics import BatchDurations, Duration
 from headgate.server.transport import Call, Method, MethodKind
 from headgate.v1 import DataType, TensorSpec
+from headgate.v1.encoding import encode_varint, tag_of
 from headgate.v1.signatures import METADATA_KEY, signature_to_json
 from headgate.v1.tensors import NUMPY_DTYPES, data_type_name
 
@@ -44,11 +48,11 @@ _CONTENTS = {
     "FP64": "fp64_contents",
     "BYTES": "bytes_contents",
 }
+_STRING = DataType.DATA_TYPE_STRING
 _LENGTH = struct.Struct("<I")
-# Tags of length-delimited fields: (number << 3) | 2.
-_RAW_OUTPUT_CONTENTS = b"\x32"
-_ID = b"\x1a"
-_INFER_RESPONSE = b"\x12"
+_ID = tag_of(oip.ModelInferResponse, "id")
+_RAW_OUTPUT_CONTENTS = tag_of(oip.ModelInferResponse, "raw_output_contents")
+_INFER_RESPONSE = tag_of(oip.ModelStreamInferResponse, "infer_response")
 
 
 class OpenInferenceDialect:
@@ -57,6 +61,8 @@ class OpenInferenceDialect:
     def __init__(self, repository: ModelRepository, server_version: str) -> None:
         self._repository = repository
         self._server_version = server_version
+        self._requests = RequestCache(functools.partial(self._prepare, streamed=False))
+        self._stream_requests = RequestCache(functools.partial(self._prepare, streamed=True))
 
     def methods(self) -> Mapping[str, Method]:
         """Return the methods by path."""
@@ -118,20 +124,20 @@ class OpenInferenceDialect:
         call.reply(oip.ModelStatisticsResponse(model_stats=statistics).SerializeToString())
 
     def _model_infer(self, call: Call) -> None:
-        self._submit(call, streamed=False)
+        self._requests.prepare(call.request).submit(call)
 
     def _model_stream_infer(self, call: Call) -> None:
-        self._submit(call, streamed=True)
+        self._stream_requests.prepare(call.request).submit(call)
 
-    def _submit(self, call: Call, streamed: bool) -> None:
-        message = parse(oip.ModelInferRequest, call.request)
+    def _prepare(self, request: bytes, streamed: bool) -> PreparedRequest:
+        message = parse(oip.ModelInferRequest, request)
         model = self._repository.model(message.model_name, _read_version(message.model_version))
         if message.parameters:
             _check_parameters(message.parameters)
         inputs, rows, group = model.inputs.bind(_read_tensors(message))
         outputs = _read_outputs(message.outputs) if message.outputs else ()
         renderer = model.renderer(TensorRenderer, outputs, streamed)
-        model.submit(InferenceRequest(call, inputs, rows, group, renderer, message.id))
+        return PreparedRequest(model, inputs, rows, group, renderer, message.id)
 
     def _entry(self, request: Any) -> ModelEntry:
         return self._repository.entry(request.name, _read_version(request.version))
@@ -258,7 +264,7 @@ def _read_tensors(message: Any) -> list[GivenTensor]:
                 f"input '{tensor.name}' has contents beside the request's raw_input_contents; send one of the two"
             )
         else:
-            data = raw[index] if data_type != DataType.DATA_TYPE_STRING else _split_strings(raw[index], tensor.name)
+            data = raw[index] if data_type != _STRING else _split_strings(raw[index], tensor.name)
         tensors.append(GivenTensor(tensor.name, tuple(tensor.shape), data, data_type))
     return tensors
 
@@ -287,7 +293,7 @@ def _read_contents(tensor: Any) -> NDArray[Any]:
 def _read_version(version: str) -> int:
     if not version:
         return 0
-    if not (version.isascii() and version.isdigit()) or int(version) == 0:
+    if not re.fullmatch("[1-9][0-9]{0,18}", version):
         raise InvalidArgumentError(
             f"the model version is '{version}'; give a positive integer, or nothing for the latest"
         )
@@ -364,23 +370,24 @@ def _config_type(spec: TensorSpec) -> int:
 
 def _model_statistics(model: LoadedModel) -> Any:
     counted = model.statistics
-    inference = {
-        "success": _duration(counted.success),
-        "fail": _duration(counted.fail),
-        "queue": _duration(counted.queue),
-    }
-    return oip.ModelStatistics(
-        name=model.name,
-        version=str(model.version),
-        last_inference=counted.last_inference_ms,
-        inference_count=counted.inference_count,
-        execution_count=counted.execution_count,
-        inference_stats=oip.InferStatistics(**inference, **_stages(counted.stages)),
-        batch_stats=[
-            oip.InferBatchStatistics(batch_size=size, **_stages(counted.batches[size]))
-            for size in sorted(counted.batches)
-        ],
-    )
+    with counted.lock:
+        inference = {
+            "success": _duration(counted.success),
+            "fail": _duration(counted.fail),
+            "queue": _duration(counted.queue),
+        }
+        return oip.ModelStatistics(
+            name=model.name,
+            version=str(model.version),
+            last_inference=counted.last_inference_ms,
+            inference_count=counted.inference_count,
+            execution_count=counted.execution_count,
+            inference_stats=oip.InferStatistics(**inference, **_stages(counted.stages)),
+            batch_stats=[
+                oip.InferBatchStatistics(batch_size=size, **_stages(counted.batches[size]))
+                for size in sorted(counted.batches)
+            ],
+        )
 
 
 def _stages(durations: BatchDurations) -> dict[str, Any]:

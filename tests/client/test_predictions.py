@@ -10,8 +10,8 @@ from headgate.v1.columns import (
     MulticlassColumns,
     MultilabelColumns,
     RegressionColumns,
-    columns_to_prediction,
 )
+from headgate.v1.encoding import prediction_encoder
 
 VALID = np.array([True, True, False])
 
@@ -46,8 +46,12 @@ COLUMNS = {
 }
 
 
+def message_of(head, columns):
+    return Prediction.FromString(prediction_encoder(head, columns)(0, len(columns)))
+
+
 def predictions(*heads):
-    messages = [columns_to_prediction(head, COLUMNS[head]) for head in heads]
+    messages = [message_of(head, COLUMNS[head]) for head in heads]
     response = PredictResponse(model="m", version=2, id="x", rows=3, predictions=messages)
     return Predictions.from_response(PredictResponse.FromString(response.SerializeToString()))
 
@@ -153,7 +157,7 @@ def test_repr_shows_the_first_rows(head, line):
 
 
 def test_no_rows():
-    response = PredictResponse(model="m", predictions=[columns_to_prediction("tags", COLUMNS["tags"].rows(0, 0))])
+    response = PredictResponse(model="m", predictions=[message_of("tags", COLUMNS["tags"].rows(0, 0))])
     answer = Predictions.from_response(response)
     assert answer.to_dicts() == []
     assert "0 rows" in repr(answer)

@@ -10,8 +10,8 @@ from headgate.v1.columns import (
     MultilabelColumns,
     RegressionColumns,
     columns_from_prediction,
-    columns_to_prediction,
 )
+from headgate.v1.encoding import prediction_encoder
 
 
 def text(*labels):
@@ -68,8 +68,12 @@ def assert_same(columns, expected):
         np.testing.assert_array_equal(value, expected_value, field.name, strict=isinstance(value, np.ndarray))
 
 
+def message_of(columns):
+    return Prediction.FromString(prediction_encoder("h", columns)(0, len(columns)))
+
+
 def round_trip(columns):
-    prediction = Prediction.FromString(columns_to_prediction("h", columns).SerializeToString())
+    prediction = message_of(columns)
     assert prediction.head == "h"
     return columns_from_prediction(prediction, len(columns))
 
@@ -92,8 +96,8 @@ def test_no_rows_round_trip(columns, start):
 
 @pytest.mark.parametrize("columns", FULL, ids=lambda columns: type(columns).__name__)
 def test_rows_take_their_own_entries(columns):
-    whole = columns_to_prediction("h", columns)
-    parts = [columns_to_prediction("h", columns.rows(row, row + 1)) for row in range(3)]
+    whole = message_of(columns)
+    parts = [message_of(columns.rows(row, row + 1)) for row in range(3)]
     assert [list(part.invalid_rows) for part in parts] == [[], [0], []]
     joined = type(whole)(invalid_rows=whole.invalid_rows)
     for part in parts:
@@ -114,8 +118,8 @@ def test_rows_of_rows():
 
 def test_invalid_rows_stand_in_the_message():
     for columns in FULL:
-        assert list(columns_to_prediction("h", columns).invalid_rows) == [1]
-        assert list(columns_to_prediction("h", columns.rows(2, 3)).invalid_rows) == []
+        assert list(message_of(columns).invalid_rows) == [1]
+        assert list(message_of(columns.rows(2, 3)).invalid_rows) == []
 
 
 def test_best_of_each_row():

@@ -24,10 +24,6 @@ def _slice(array: NDArray[Any] | None, start: int, stop: int) -> Any:
     return None if array is None else array[start:stop]
 
 
-def _flat(array: NDArray[Any] | None) -> Any:
-    return () if array is None else array.ravel().tolist()
-
-
 def _text(elements: Any) -> TextArray:
     array = np.empty(len(elements), object)
     array[:] = list(elements)
@@ -61,14 +57,6 @@ class RegressionColumns:
     def rows(self, start: int, stop: int) -> RegressionColumns:
         """Return the rows start to stop (exclusive), as views."""
         return RegressionColumns(self.values[start:stop], self.valid[start:stop], self.target_names, self.units)
-
-    def fill(self, prediction: pb.Prediction) -> None:
-        """Write the columns into a Prediction."""
-        columns = prediction.regression
-        columns.values.extend(_flat(self.values))
-        columns.targets = self.values.shape[1]
-        columns.target_names.extend(self.target_names)
-        columns.units.extend(self.units)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,15 +93,6 @@ class BinaryColumns:
             self.positive_label,
             self.threshold,
         )
-
-    def fill(self, prediction: pb.Prediction) -> None:
-        """Write the columns into a Prediction."""
-        columns = prediction.binary
-        columns.labels.extend(_flat(self.labels))
-        columns.probabilities.extend(_flat(self.probabilities))
-        columns.positives.extend(_flat(self.positives))
-        columns.positive_label = self.positive_label
-        columns.threshold = self.threshold
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,18 +151,6 @@ class MulticlassColumns:
             _slice(self.margins, start, stop),
         )
 
-    def fill(self, prediction: pb.Prediction) -> None:
-        """Write the columns into a Prediction."""
-        columns = prediction.multiclass
-        columns.k = self.top_indices.shape[1]
-        columns.labels.extend(_flat(self.top_labels))
-        columns.indices.extend(_flat(self.top_indices))
-        columns.scores.extend(_flat(self.top_scores))
-        columns.classes = self.classes
-        columns.probabilities.extend(_flat(self.probabilities))
-        columns.entropies.extend(_flat(self.entropies))
-        columns.margins.extend(_flat(self.margins))
-
 
 @dataclass(frozen=True, slots=True)
 class MultilabelColumns:
@@ -230,28 +197,8 @@ class MultilabelColumns:
             _slice(self.probabilities, start, stop),
         )
 
-    def fill(self, prediction: pb.Prediction) -> None:
-        """Write the columns into a Prediction."""
-        columns = prediction.multilabel
-        columns.counts.extend(np.diff(self.offsets).tolist())
-        columns.labels.extend(_flat(self.labels))
-        columns.indices.extend(_flat(self.indices))
-        columns.scores.extend(_flat(self.scores))
-        columns.classes = len(self.thresholds)
-        columns.probabilities.extend(_flat(self.probabilities))
-        columns.thresholds.extend(_flat(self.thresholds))
-
 
 Columns = RegressionColumns | BinaryColumns | MulticlassColumns | MultilabelColumns
-
-
-def columns_to_prediction(head: str, columns: Columns) -> pb.Prediction:
-    """Make the message of one head's columns."""
-    prediction = pb.Prediction(head=head)
-    columns.fill(prediction)
-    if not columns.valid.all():
-        prediction.invalid_rows.extend(np.flatnonzero(~columns.valid).tolist())
-    return prediction
 
 
 def columns_from_prediction(prediction: pb.Prediction, rows: int) -> Columns:
