@@ -56,13 +56,13 @@ def read_model_config(path: Path, defaults: ModelConfig) -> ModelConfig:
         StartupError: the file is no TOML, or has unknown or wrong entries; the message names them.
     """
     try:
-        text = path.read_text()
+        content = path.read_bytes()
     except FileNotFoundError:
         return defaults
     except OSError as error:
         raise StartupError(f"{path}: {error.strerror}") from error
     try:
-        given = tomllib.loads(text)
+        given = tomllib.loads(content.decode())
         merged = defaults.model_dump()
         for section, entries in given.items():
             if isinstance(entries, dict):
@@ -70,7 +70,7 @@ def read_model_config(path: Path, defaults: ModelConfig) -> ModelConfig:
             else:
                 merged[section] = entries
         return ModelConfig.model_validate(merged)
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise StartupError(f"{path} is no valid TOML: {error}") from error
     except ValidationError as error:
         problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())

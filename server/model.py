@@ -19,14 +19,17 @@ from headgate.server.processors import available_processors
 from headgate.server.scheduling import BatchRunner, InlineScheduler, Scheduler, ThreadScheduler
 from headgate.server.session import Session, example_inputs
 from headgate.server.statistics import Statistics
-from headgate.v1 import Signature
+from headgate.v1 import DataType, Signature
 from headgate.v1.signatures import METADATA_KEY, SCHEMA_VERSION, signature_from_json
+from headgate.v1.tensors import format_spec
 
 _log = logging.getLogger(__name__)
 
 MODEL_FILE = "model.onnx"
 #: A model runs inline when its full batch takes less than this: longer, and other calls would feel it.
 _INLINE_LIMIT_S = 500e-6
+#: What decoders read.
+_DECODABLE = (DataType.DATA_TYPE_FP16, DataType.DATA_TYPE_FP32, DataType.DATA_TYPE_FP64)
 
 
 class LoadedModel:
@@ -64,7 +67,13 @@ class LoadedModel:
         self.renderer = functools.lru_cache(maxsize=256)(lambda kind, *arguments: kind(self, *arguments))
         threads = config.execution.intra_op_threads
         session = Session(path, provider, threads or 1, allow_cpu_fallback)
-        inline, batch_s = self._choose_inline(session, config)
+        try:
+            self.signature = _read_signature(session)
+            self.inputs = ModelInputs(session.inputs)
+            self.decoders = _decoders(self.signature, session)
+            inline, batch_s = self._choose_inline(session, config)
+        except (StartupError, HeadError, ValueError) as error:
+            raise StartupError(f"{path}: {error}") from error
         if not inline and not threads:
             threads = max(1, available_processors() // config.execution.instances)
             if threads > 1:
@@ -73,12 +82,6 @@ class LoadedModel:
         self.session = session
         self.config = config
         self.provider = session.provider
-        try:
-            self.signature = _read_signature(session)
-            self.inputs = ModelInputs(session.inputs)
-            self.decoders = _decoders(self.signature, session)
-        except (StartupError, HeadError, ValueError) as error:
-            raise StartupError(f"{path}: {error}") from error
         runner = BatchRunner(session, self.inputs, self.statistics, f"{name}/{version}")
         self.scheduler: Scheduler = (
             InlineScheduler(runner, config.batching)
@@ -155,9 +158,10 @@ def _decoders(signature: Signature, session: Session) -> dict[str, tuple[Decoder
         if head.name in decoders:
             raise StartupError(f"two heads are named '{head.name}'")
         index, spec = outputs[head.output]
-        if len(spec.shape) > 2:
+        if len(spec.shape) not in (1, 2) or spec.datatype not in _DECODABLE:
             raise StartupError(
-                f"head '{head.name}' reads output '{head.output}' of rank {len(spec.shape)}; it must be 1 or 2"
+                f"head '{head.name}' reads output '{head.output}', which is {format_spec(spec)}; "
+                "it must be floating point numbers of shape [batch] or [batch,units]"
             )
         units = spec.shape[1] if len(spec.shape) == 2 else 1
         decoders[head.name] = (decoder_for(head, units), index)

@@ -41,6 +41,7 @@ class BatchRunner:
             inputs = self._inputs.join(requests, rows)
             joined = clock()
             outputs = self._session.run(inputs)
+            _check_rows(outputs, rows)
         except Exception as error:
             self._recover(requests, error)
             return
@@ -81,6 +82,12 @@ class BatchRunner:
         self.statistics.record_failure(request)
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         request.call.fail(InternalError(f"the model failed on this request: {reason}"))
+
+
+def _check_rows(outputs: Outputs, rows: int) -> None:
+    for output in outputs:
+        if len(output) != rows:
+            raise ValueError(f"the model gave an output of {len(output)} rows for {rows}")
 
 
 class Scheduler(Protocol):
@@ -178,15 +185,21 @@ class ThreadScheduler:
             )
 
     def _work(self) -> None:
-        while True:
-            with self._changed:
-                batch, expired = self._next_batch()
+        while self._run_next():
+            pass
+
+    def _run_next(self) -> bool:
+        """Wait for a batch and run it; return False when it is time to end."""
+        with self._changed:
+            batch, expired = self._next_batch()
+        try:
             if expired:
                 self._runner.expire(expired)
             if batch:
                 self._runner.run(batch)
-            elif not expired:
-                return
+        except Exception:
+            _log.exception("a batch could not be answered")
+        return bool(batch or expired)
 
     def _next_batch(self) -> tuple[list[InferenceRequest], list[InferenceRequest]]:
         """Wait for a batch; return two empty lists when it is time to end."""

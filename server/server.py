@@ -45,8 +45,6 @@ class Server:
             **self._health.methods(),
             **reflection.methods(),
         }
-        # Read by the I/O thread while models are still being added.
-        self._models: list[LoadedModel] = []
         options = TransportOptions(settings.host, settings.port, settings.max_message_bytes)
         self._transport = CompletionQueueTransport(methods, self._run_ready, options)
 
@@ -64,24 +62,24 @@ class Server:
         self._transport.start()
         try:
             for entry in self.repository:
-                model = self.repository.load(entry, self._provider, self.settings.allow_cpu_fallback)
-                self._models.append(model)
-                on_loaded(model)
+                on_loaded(self.repository.load(entry, self._provider, self.settings.allow_cpu_fallback))
         except BaseException:
             self.stop()
             raise
         self._health.set_serving(True)
 
     def stop(self) -> bool:
-        """Refuse what is new, finish what was accepted within the drain timeout, and end; return whether all finished."""
+        """Refuse what is new, finish what was accepted, and end; return whether the drain timeout sufficed."""
         self._health.set_serving(False)
-        finished = self._transport.stop(self.settings.drain_timeout_s)
+        finished = self._transport.drain(self.settings.drain_timeout_s)
         self.repository.close()
+        self._transport.close()
         return finished
 
     def _run_ready(self) -> None:
-        for model in self._models:
-            model.scheduler.run_ready()
+        for entry in self.repository:
+            if entry.model is not None:
+                entry.model.scheduler.run_ready()
 
 
 def serve(

@@ -50,11 +50,12 @@ class Statistics:
         execution_count: batches that ran.
         cancelled, expired, refused: requests that never ran, since the client had gone, their deadline had passed, or
             the queue was full.
+        lock: held while several counters change together; hold it to read them together.
         last_inference_ms: when a batch last ran, in milliseconds since 1970; 0 if never.
     """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self.lock = threading.Lock()
         self.success = Duration()
         self.fail = Duration()
         self.queue = Duration()
@@ -80,7 +81,7 @@ class Statistics:
         count = len(requests)
         waited_ns = count * started_ns - sum([request.arrived_ns for request in requests])
         batch_ns = input_ns + infer_ns + output_ns
-        with self._lock:
+        with self.lock:
             self.success.add(count, waited_ns + count * batch_ns)
             self.queue.add(count, waited_ns)
             self.stages.add(count, count * input_ns, count * infer_ns, count * output_ns)
@@ -94,5 +95,5 @@ class Statistics:
 
     def record_failure(self, request: InferenceRequest) -> None:
         """Count a request that ran and failed."""
-        with self._lock:
+        with self.lock:
             self.fail.add(1, time.perf_counter_ns() - request.arrived_ns)

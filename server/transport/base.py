@@ -102,8 +102,11 @@ class Transport(Protocol):
             StartupError: the address cannot be listened on.
         """
 
-    def stop(self, grace_s: float) -> bool:
-        """Refuse new calls, let accepted ones finish for at most `grace_s` seconds, cancel the rest, and end.
+    def drain(self, grace_s: float) -> bool:
+        """Refuse new calls, let accepted ones finish for at most `grace_s` seconds, and cancel the rest.
 
-        Returns whether all accepted calls finished.
+        Returns whether all accepted calls finished. Calls that were cancelled may still be answered, in vain.
         """
+
+    def close(self) -> None:
+        """End the I/O thread; only after `drain`, and once no other thread will answer a call."""

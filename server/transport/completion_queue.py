@@ -30,8 +30,12 @@ _log = logging.getLogger(__name__)
 
 #: Calls that may begin between two polls without waiting for the loop to ask for more.
 _OUTSTANDING_REQUESTS = 64
+#: The most bytes of an error's message: clients refuse more than 8 KiB of metadata, and escapes may triple its size.
+_MAX_DETAILS_BYTES = 2000
 #: Events handled before `on_drained` is called even if more are ready.
 _MAX_EVENTS_PER_TURN = 1024
+#: What cygrpc gives for calls without a deadline is beyond this: seconds since 1970.
+_NEVER = 1e18
 _QUEUE_SHUTDOWN = cygrpc.CompletionType.queue_shutdown
 _OK = cygrpc.StatusCode.ok
 
@@ -77,8 +81,10 @@ class CompletionQueueTransport:
             self._request_call()
         self._thread.start()
 
-    def stop(self, grace_s: float) -> bool:
-        """Refuse new calls, let accepted ones finish for `grace_s` seconds, cancel the rest, and end."""
+    def drain(self, grace_s: float) -> bool:
+        """Refuse new calls, let accepted ones finish for `grace_s` seconds, and cancel the rest."""
+        if not self._thread.is_alive():
+            return True
         self._draining = True
         self._server.shutdown(self._queue, self._on_shutdown)
         for stream in list(self._streams):
@@ -87,13 +93,22 @@ class CompletionQueueTransport:
         if not finished:
             self._server.cancel_all_calls()
             self._calls_done.wait()
-        self._queue.shutdown()
-        self._thread.join()
-        self._server.destroy()
         return finished
 
+    def close(self) -> None:
+        """End the I/O thread."""
+        if self._thread.is_alive():
+            self._queue.shutdown()
+            self._thread.join()
+            self._server.destroy()
+
     def _request_call(self) -> None:
-        self._server.request_call(self._queue, self._queue, self._on_call)
+        try:
+            self._server.request_call(self._queue, self._queue, self._on_call)
+        except ValueError:
+            # The server began to shut down in the meantime.
+            if not self._draining:
+                raise
 
     def _on_call(self, event: Any) -> None:
         if not event.success:
@@ -129,11 +144,17 @@ class CompletionQueueTransport:
                 handled += 1
                 event = poll(0.0)
                 if handled == _MAX_EVENTS_PER_TURN:
-                    self._on_drained()
+                    self._end_turn()
                     handled = 0
             if event.completion_type == _QUEUE_SHUTDOWN:
                 return
+            self._end_turn()
+
+    def _end_turn(self) -> None:
+        try:
             self._on_drained()
+        except Exception:
+            _log.exception("what the requests had gathered could not be run")
 
 
 class _ServerCall:
@@ -148,8 +169,8 @@ class _ServerCall:
     @property
     def deadline(self) -> float:
         """In seconds of `time.time()`."""
-        deadline = self._event.call_details.deadline
-        return math.inf if deadline is None else deadline
+        deadline: float = self._event.call_details.deadline
+        return deadline if deadline < _NEVER else math.inf
 
     def metadata(self, key: str) -> str | None:
         """Return the last value of a key."""
@@ -176,6 +197,7 @@ class _UnaryCall(_ServerCall):
         self.cancelled = False
         self._answered = False
         self._watched = False
+        self._on_cancel: Callable[[], None] | None = None
         event.call.start_server_batch((_ReceiveMessage(0),), self._on_message)
 
     def _on_message(self, event: Any) -> None:
@@ -205,14 +227,17 @@ class _UnaryCall(_ServerCall):
         self._event.call.start_server_batch((_ReceiveClose(0),), self._on_close)
 
     def _on_close(self, event: Any) -> None:
-        if event.batch_operations[0].cancelled() and not self._answered:
+        on_cancel, self._on_cancel = self._on_cancel, None
+        if event.batch_operations[0].cancelled() and not self._answered and on_cancel is not None:
             self.cancelled = True
-            self._on_cancel()
+            on_cancel()
 
     def _finish(self, *operations: Any) -> None:
         if self._answered:
             return
         self._answered = True
+        # The callback knows the call: together they would wait for the garbage collector.
+        self._on_cancel = None
         # A call is only over once its close is received: here, without an event of its own, if nobody watches for it.
         if not self._watched:
             operations = (*operations, _ReceiveClose(0))
@@ -266,14 +291,15 @@ class _Stream(_ServerCall):
 
     def _on_message(self, event: Any) -> None:
         request = event.batch_operations[0].message()
+        call = None
         with self._lock:
             self._reading = False
             if request is None:
                 self._half_closed = True
-            elif not self._draining:
+            elif not (self._draining or self._closed):
                 call = _StreamCall(self, request)
                 self._unanswered.append(call)
-        if request is not None and not self._draining:
+        if call is not None:
             self._hand_over(call)
         with self._lock:
             self._advance()
@@ -315,10 +341,10 @@ class _Stream(_ServerCall):
     def _end_if_due(self) -> None:
         if self._final is None:
             idle = not self._unanswered
-            if self._draining and (idle or self._method.kind is MethodKind.SERVER_STREAM):
-                self._final = _status(UnavailableError("the server is shutting down"))
-            elif self._half_closed and idle and self._method.kind is MethodKind.ORDERED_STREAM:
+            if self._half_closed and idle and self._method.kind is MethodKind.ORDERED_STREAM:
                 self._final = _SendStatus(None, _OK, b"", 0)
+            elif self._draining and (idle or self._method.kind is MethodKind.SERVER_STREAM):
+                self._final = _status(UnavailableError("the server is shutting down"))
         if self._final is not None:
             self._closed = True
             self._send(self._final)
@@ -338,7 +364,7 @@ class _Stream(_ServerCall):
             self._streams.discard(self)
             cancelled = event.batch_operations[0].cancelled()
             self._closed = True
-            abandoned = list(self._unanswered)
+            abandoned = [call for call in self._unanswered if call.response is None]
             self._unanswered.clear()
             self._outbox.clear()
         if cancelled:
@@ -369,8 +395,11 @@ class _StreamCall:
 
     def reply(self, response: bytes) -> None:
         """Answer when all earlier messages of the stream are answered."""
-        self.response = response
-        self._stream.settle()
+        if self.response is None:
+            self.response = response
+            # See _UnaryCall: a cycle.
+            self._on_cancel = None
+            self._stream.settle()
 
     def fail(self, error: ServerError) -> None:
         """Answer with an in-band error, or end the stream where the method has none."""
@@ -391,8 +420,9 @@ class _StreamCall:
     def cancel(self) -> None:
         """Note that the client has gone."""
         self.cancelled = True
-        if self._on_cancel is not None:
-            self._on_cancel()
+        on_cancel, self._on_cancel = self._on_cancel, None
+        if on_cancel is not None:
+            on_cancel()
 
 
 def _ignore(event: Any) -> None:
@@ -400,7 +430,10 @@ def _ignore(event: Any) -> None:
 
 
 def _status(error: ServerError) -> Any:
-    return _SendStatus(None, error.code.value[0], str(error).encode(), 0)
+    details = str(error).encode()
+    if len(details) > _MAX_DETAILS_BYTES:
+        details = details[:_MAX_DETAILS_BYTES].decode(errors="ignore").encode() + b"..."
+    return _SendStatus(None, error.code.value[0], details, 0)
 
 
 def _refuse(call: Any, error: ServerError) -> None:

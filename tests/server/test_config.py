@@ -1,0 +1,69 @@
+"""config.toml and the settings of a server."""
+
+import pytest
+from pydantic import ValidationError
+
+from headgate.server import BatchingConfig, ExecutionConfig, ModelConfig, ServerSettings, StartupError
+from headgate.server.config import read_model_config
+
+DEFAULTS = ModelConfig(
+    batching=BatchingConfig(max_batch_size=16, max_queue_size=99), execution=ExecutionConfig(mode="threads")
+)
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "config.toml"
+
+
+def test_without_a_file_the_defaults_hold(path):
+    assert read_model_config(path, DEFAULTS) == DEFAULTS
+
+
+def test_what_the_file_says_goes_over_the_defaults(path):
+    path.write_text("[batching]\nmax_batch_size = 8\nmax_queue_delay_us = 500\n[execution]\ninstances = 2\n")
+    config = read_model_config(path, DEFAULTS)
+    assert config.batching == BatchingConfig(max_batch_size=8, max_queue_size=99, max_queue_delay_us=500)
+    assert config.execution == ExecutionConfig(mode="threads", instances=2)
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (b"[batching", "is no valid TOML"),
+        (b"[batching]\nmax_batch_size = 'many'", "batching.max_batch_size: Input should be a valid integer"),
+        (b"[batching]\nmax_batch_size = 0", "batching.max_batch_size: Input should be greater than or equal to 1"),
+        (b"[batching]\nmax_batchsize = 1", "batching.max_batchsize: Extra inputs are not permitted"),
+        (b"[batch]\nmax_batch_size = 1", "batch: Extra inputs are not permitted"),
+        (b"batching = 8", "batching: Input should be"),
+        (b"[execution]\nmode = 'fast'", "execution.mode: Input should be 'auto', 'inline' or 'threads'"),
+        (b"[execution]\ninstances = 0\nintra_op_threads = -1", "execution.instances: .*; execution.intra_op_threads: "),
+        (b"# caf\xe9\n", "is no valid TOML"),
+    ],
+)
+def test_mistakes_are_named(path, content, problem):
+    path.write_bytes(content)
+    with pytest.raises(StartupError, match=problem) as caught:
+        read_model_config(path, DEFAULTS)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_unreadable(path):
+    path.mkdir()
+    with pytest.raises(StartupError, match=f"{path}: Is a directory"):
+        read_model_config(path, DEFAULTS)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"port": -1}, {"port": 65536}, {"drain_timeout_s": -1}, {"max_message_bytes": 0}, {"prot": 1}]
+)
+def test_settings_are_checked(tmp_path, wrong):
+    with pytest.raises(ValidationError):
+        ServerSettings(repository=tmp_path, **wrong)
+
+
+def test_settings_are_frozen(tmp_path):
+    settings = ServerSettings(repository=tmp_path)
+    with pytest.raises(ValidationError):
+        settings.port = 1
