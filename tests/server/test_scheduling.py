@@ -298,7 +298,7 @@ class TestThreads:
         assert set(threading.enumerate()) <= before
 
     def test_nothing_is_left_of_requests(self, make):
-        submit, scheduler, _ = make(ThreadScheduler, 1)
+        submit, _, _ = make(ThreadScheduler, 1)
         gc.collect()
         before = {id(thing) for thing in gc.get_objects() if isinstance(thing, InferenceRequest)}
         gc.disable()
