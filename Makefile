@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test quick lint types check bench proto clean
+.PHONY: help demo test test-oldest quick lint types check bench proto clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -37,6 +37,12 @@ types: $(VENV)/.installed ## mypy
 	@for part in __init__.py py.typed v1 foreign; do ln -sfn ../../../proto/headgate/$$part build/types/headgate/$$part; done
 	MYPYPATH=build/types $(BIN)/mypy -p headgate
 
+# An environment of its own; tritonclient, which needs a newer grpcio, is left out and its tests are skipped.
+test-oldest: ## the test suite with the oldest supported versions
+	$(PYTHON) -m venv .venv-oldest
+	.venv-oldest/bin/pip install --quiet --constraint constraints-oldest.txt --editable '.[cpu,export,tensorflow,dev]'
+	.venv-oldest/bin/pytest --deselect tests/e2e/test_wheel.py
+
 bench: $(VENV)/.installed ## requests/s, latency and CPU per request of the server and of a bare echo
 	$(BIN)/python -m headgate.benchmarks
 
@@ -47,4 +53,4 @@ proto: $(VENV)/.installed ## regenerate the code made from the .proto files
 		$(sort $(wildcard proto/headgate/foreign/*.proto))
 
 clean: ## remove what was built here
-	rm -rf $(VENV) build dist *.egg-info demo-output
+	rm -rf $(VENV) .venv-oldest build dist *.egg-info demo-output

@@ -103,8 +103,9 @@ def _convert(array: NDArray[Any], spec: TensorSpec) -> NDArray[Any]:
         if array.dtype.kind == "f" == target.kind:
             lost = np.isinf(converted) & np.isfinite(array)
         else:
-            # The signs tell what the way back does not: -1 becomes the largest unsigned integer and returns as -1.
-            lost = (converted.astype(array.dtype) != array) | ((converted < 0) != (array < 0))
+            # The signs tell what the way back does not: -1 becomes the largest unsigned integer and returns as -1. Nor
+            # does it tell infinities, which a large integer becomes in float16.
+            lost = (converted.astype(array.dtype) != array) | ((converted < 0) != (array < 0)) | ~np.isfinite(array)
     if lost.any():
         place = np.unravel_index(lost.argmax(), lost.shape)
         where = format_shape([int(index) for index in place])

@@ -118,12 +118,12 @@ class InlineScheduler:
         self._queue = BatchQueue(batching.max_batch_size, batching.max_queue_size)
 
     def submit(self, request: InferenceRequest) -> None:
-        """Queue a request for the end of this turn."""
+        """Queue a request for the end of this turn; a full queue is run first."""
         try:
             self._queue.put(request)
         except QueueFullError:
-            self._runner.statistics.refused += 1
-            raise
+            self.run_ready()
+            self._queue.put(request)
 
     def run_ready(self) -> None:
         """Run all that is queued."""

@@ -170,14 +170,13 @@ class TestInline:
         assert session.batches == [[2]]
         assert statistics.expired == 1
 
-    def test_full_queue(self, make):
+    def test_full_queue_is_run(self, make, session):
         submit, scheduler, statistics = make(InlineScheduler, max_queue_size=2)
-        calls = [submit(1), submit(2)]
-        with pytest.raises(QueueFullError):
-            submit(3)
-        assert statistics.refused == 1
+        calls = [submit(1), submit(2), submit(3), submit(4, 5, 6)]
+        assert session.batches == [[1, 2], [3]]
         scheduler.run_ready()
-        assert [call.result() for call in calls] == [[101], [102]]
+        assert [call.result() for call in calls] == [[101], [102], [103], [104, 105, 106]]
+        assert statistics.refused == 0
 
 
 class TestThreads:

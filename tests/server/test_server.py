@@ -1,0 +1,92 @@
+"""A server as an object: its start and its end."""
+
+import threading
+
+import grpc
+import numpy as np
+import pytest
+
+from headgate.server import Server, ServerSettings, StartupError
+
+WAIT_S = 20
+
+
+def threads_of_servers():
+    return {thread for thread in threading.enumerate() if thread.name.startswith("headgate-")}
+
+
+def test_start_and_stop(tmp_path, write_model, connect, infer_request):
+    write_model(tmp_path, "price")
+    write_model(tmp_path, "iris", config='[execution]\nmode = "threads"\ninstances = 2\n')
+    before = threads_of_servers()
+    server = Server(ServerSettings(repository=tmp_path, port=0))
+    loaded = []
+    server.start(lambda model: loaded.append(model.name))
+    assert loaded == ["iris", "price"]
+    assert len(threads_of_servers() - before) == 3
+    response = connect(server).infer(infer_request("price", x=np.array([[1, 2]], np.float32)))
+    assert np.frombuffer(response.raw_output_contents[0], np.float32).tolist() == [21]
+    assert server.stop() is True
+    assert threads_of_servers() == before
+    # As in a `finally` after a stop.
+    assert server.stop() is True
+
+
+def test_model_that_cannot_be_loaded_stops_it(tmp_path, write_model):
+    write_model(tmp_path, "iris", config='[execution]\nmode = "threads"\n')
+    write_model(tmp_path, "price").write_bytes(b"no model")
+    before = threads_of_servers()
+    server = Server(ServerSettings(repository=tmp_path, port=0))
+    with pytest.raises(StartupError, match="cannot be loaded"):
+        server.start()
+    assert threads_of_servers() == before
+    server.stop()
+
+
+def test_port_that_is_taken_leaves_nothing(tmp_path, write_model, serve):
+    write_model(tmp_path, "price")
+    port = serve(tmp_path).port
+    before = threads_of_servers()
+    second = Server(ServerSettings(repository=tmp_path, port=port))
+    with pytest.raises(StartupError, match=f"cannot listen on 127.0.0.1:{port}"):
+        second.start()
+    assert threads_of_servers() == before
+    second.stop()
+
+
+def test_batch_that_outlasts_the_drain_timeout(repository, serve, connect, infer_request):
+    """Its thread answers a call that is over, on a transport that must still be there."""
+    server = serve(repository, drain_timeout_s=0.05)
+    calls = connect(server)
+    running = calls.infer.future(infer_request("busy", steps=np.array([[10_000]])))
+    waiting = [calls.infer.future(infer_request("busy", steps=np.array([[1]]))) for _ in range(3)]
+    for _ in range(3):
+        calls.infer(infer_request("price", x=np.array([[1, 2]], np.float32)))
+    assert server.stop() is False
+    assert {future.code() for future in (running, *waiting)} == {grpc.StatusCode.UNAVAILABLE}
+
+
+def test_requests_that_wait_finish_when_it_stops(repository, serve, connect, infer_request):
+    server = serve(repository)
+    calls = connect(server)
+    futures = [calls.infer.future(infer_request("busy", steps=np.array([[steps]]))) for steps in (4000, 1, 2, 3)]
+    for _ in range(3):
+        calls.infer(infer_request("price", x=np.array([[1, 2]], np.float32)))
+    assert server.stop() is True
+    answers = [np.frombuffer(future.result(WAIT_S).raw_output_contents[0], np.float32).tolist() for future in futures]
+    assert answers == [[4000], [1], [2], [3]]
+
+
+def test_deadline_passes_while_another_batch_runs(calls, infer_request):
+    running = calls.infer.future(infer_request("busy", steps=np.array([[10_000]])))
+    late = calls.infer.future(infer_request("busy", steps=np.array([[20_000]])), timeout=0.05)
+    assert late.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+    assert not running.done()
+    running.result()
+
+
+def test_light_model_does_not_wait_for_a_heavy_one(calls, infer_request):
+    running = calls.infer.future(infer_request("busy", steps=np.array([[10_000]])))
+    calls.infer(infer_request("price", x=np.array([[1, 2]], np.float32)))
+    assert not running.done()
+    running.result()
