@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -23,14 +24,20 @@ class RunningServer:
 
 
 @contextmanager
-def running(module: str, *arguments: str) -> Iterator[RunningServer]:
+def running(module: str, *arguments: str, environment: Mapping[str, str] | None = None) -> Iterator[RunningServer]:
     """Run a Python module that says `ready: serving on <host>:<port>` on stdout, and end it with SIGTERM.
+
+    Args:
+        module: what `python -m` runs.
+        arguments: of its command line.
+        environment: variables to set, in addition to those of this process.
 
     Raises:
         BenchmarkError: it ended before it was ready.
     """
     command = [sys.executable, "-m", module, *arguments]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+    variables = os.environ | dict(environment or {})
+    with subprocess.Popen(command, env=variables, stdout=subprocess.PIPE, text=True) as process:
         try:
             yield RunningServer(_read_port(process, command), process.pid)
         finally:

@@ -20,6 +20,7 @@ from headgate.benchmarks.load import Sample, Target, run_load
 from headgate.benchmarks.models import write_mlp
 from headgate.benchmarks.processors import running_on, split_processors
 from headgate.benchmarks.servers import RunningServer, running
+from headgate.cli.serve import GRPC_ENVIRONMENT
 
 CONCURRENCIES = (1, 16, 64)
 _PROBE_TIMEOUT_S = 10.0
@@ -71,9 +72,13 @@ def measure(settings: Settings, on_progress: Callable[[int, int, str], None]) ->
         write_mlp(repository, MODEL)
         with running_on(server_processors):
             servers = {
-                "headgate": stack.enter_context(running("headgate.cli", "serve", str(repository), "--port", "0")),
-                "transport echo": stack.enter_context(running("headgate.benchmarks.echo", "headgate")),
-                "grpc.aio echo": stack.enter_context(running("headgate.benchmarks.echo", "aio")),
+                name: stack.enter_context(server)
+                for name, server in {
+                    "headgate": running("headgate.cli", "serve", str(repository), "--port", "0"),
+                    # With grpc set up as `headgate serve` sets it up.
+                    "transport echo": running("headgate.benchmarks.echo", "headgate", environment=GRPC_ENVIRONMENT),
+                    "grpc.aio echo": running("headgate.benchmarks.echo", "aio"),
+                }.items()
             }
         targets = [(case, _probe(case, servers[case.server])) for case in cases()]
         rows = [
