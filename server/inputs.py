@@ -118,11 +118,10 @@ class ModelInput:
             return np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
         with np.errstate(all="ignore"):
             converted = array.astype(self.dtype)
-            if array.dtype.kind == self.dtype.kind == "f":
-                lost = np.isinf(converted) & ~np.isinf(array)
-            else:
+            lost = np.isinf(converted) != np.isinf(array)
+            if not array.dtype.kind == self.dtype.kind == "f":
                 # Integers that wrap around come back the same, but with another sign.
-                lost = (converted.astype(array.dtype) != array) | ((converted < 0) != (array < 0))
+                lost |= (converted.astype(array.dtype) != array) | ((converted < 0) != (array < 0))
         if lost.any():
             raise InvalidArgumentError(
                 f"input '{self.name}' takes {data_type_name(self.data_type)}, which cannot hold {array[lost][0]}"

@@ -59,7 +59,8 @@ class RequestCache:
             for (start, stop), frames in layouts.items():
                 known = frames.get(request[:start] + request[stop:])
                 if known is not None:
-                    return known._replace(inputs=[memoryview(request)[start:stop]])
+                    model, _, rows, group, renderer, _ = known
+                    return PreparedRequest(model, [memoryview(request)[start:stop]], rows, group, renderer, "")
         prepared = self._prepare(request)
         # Worth remembering if it is not the only one of its kind.
         if length in self._lengths:

@@ -227,7 +227,7 @@ class _UnaryCall(_ServerCall):
         self._event.call.start_server_batch((_ReceiveClose(0),), self._on_close)
 
     def _on_close(self, event: Any) -> None:
-        # It knows the call: together they would wait for the garbage collector.
+        # The callback knows the call: together they would wait for the garbage collector.
         on_cancel, self._on_cancel = self._on_cancel, None
         if event.batch_operations[0].cancelled() and not self._answered and on_cancel is not None:
             self.cancelled = True
@@ -396,7 +396,7 @@ class _StreamCall:
         """Answer when all earlier messages of the stream are answered."""
         if self.response is None:
             self.response = response
-            # It knows the call: together they would wait for the garbage collector.
+            # The callback knows the call: together they would wait for the garbage collector.
             self._on_cancel = None
             self._stream.settle()
 

@@ -210,6 +210,7 @@ class TestTypes:
             ([math.nan], np.float32, np.bool_, "BOOL, which cannot hold nan"),
             ([2**24 + 1], np.int64, np.float32, "FP32, which cannot hold 16777217"),
             ([70000], np.int64, np.float16, "FP16, which cannot hold 70000"),
+            ([-(2**63)], np.int64, np.float16, "FP16, which cannot hold -9223372036854775808"),
             ([1, 1e6], np.float32, np.float16, "FP16, which cannot hold 1000000.0"),
             ([-1e6], np.float32, np.float16, "FP16, which cannot hold -1000000.0"),
         ],

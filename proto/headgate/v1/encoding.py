@@ -8,7 +8,7 @@ bytes to it. The encoding is protobuf's (https://protobuf.dev/programming-guides
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any
 
 import numpy as np
@@ -42,6 +42,7 @@ def encode_varint(value: int) -> bytes:
     return bytes(encoded)
 
 
+@cache
 def tag_of(message: Any, field: str, wire_type: int = LENGTH_DELIMITED) -> bytes:
     """Return the bytes that announce a field of a message class.
 
@@ -59,7 +60,7 @@ def prediction_encoder(head: str, columns: Columns) -> RowEncoder:
     [2.5]
     """
     field, encode_columns = _columns_encoder(columns)
-    opening = pb.Prediction(head=head).SerializeToString() + tag_of(pb.Prediction, field)
+    opening = _constant(pb.Prediction, head=head) + tag_of(pb.Prediction, field)
     if columns.valid.all():
 
         def encode(start: int, stop: int) -> bytes:
@@ -93,7 +94,7 @@ def _regression(columns: RegressionColumns) -> RowEncoder:
     message = pb.RegressionColumns
     targets = columns.values.shape[1]
     values = _fixed(message, "values", columns.values, np.dtype("<f8"), targets)
-    shared = message(targets=targets, target_names=columns.target_names, units=columns.units).SerializeToString()
+    shared = _constant(message, targets=targets, target_names=columns.target_names, units=columns.units)
     return lambda start, stop: values(start, stop) + shared
 
 
@@ -102,7 +103,7 @@ def _binary(columns: BinaryColumns) -> RowEncoder:
     labels = _text(message, "labels", columns.labels, 1)
     probabilities = _fixed(message, "probabilities", columns.probabilities, np.dtype("<f4"), 1)
     positives = _fixed(message, "positives", columns.positives, np.dtype(np.bool_), 1)
-    shared = message(positive_label=columns.positive_label, threshold=columns.threshold).SerializeToString()
+    shared = _constant(message, positive_label=columns.positive_label, threshold=columns.threshold)
     return lambda start, stop: b"".join(
         (labels(start, stop), probabilities(start, stop), positives(start, stop), shared)
     )
@@ -123,7 +124,7 @@ def _multiclass(columns: MulticlassColumns) -> RowEncoder:
         parts.append(_fixed(message, "entropies", columns.entropies, float32, 1))
     if columns.margins is not None:
         parts.append(_fixed(message, "margins", columns.margins, float32, 1))
-    shared = message(k=k, classes=columns.classes).SerializeToString()
+    shared = _constant(message, k=k, classes=columns.classes)
     return lambda start, stop: b"".join([shared, *[part(start, stop) for part in parts]])
 
 
@@ -137,7 +138,7 @@ def _multilabel(columns: MultilabelColumns) -> RowEncoder:
         _fixed(message, "scores", columns.scores, np.dtype("<f4"), 1),
     ]
     classes = len(columns.thresholds)
-    shared = message(classes=classes, thresholds=columns.thresholds.tolist()).SerializeToString()
+    shared = _constant(message, classes=classes, thresholds=tuple(columns.thresholds.tolist()))
     rows = [counts]
     if columns.probabilities is not None:
         rows.append(_fixed(message, "probabilities", columns.probabilities, np.dtype("<f4"), classes))
@@ -147,6 +148,12 @@ def _multilabel(columns: MultilabelColumns) -> RowEncoder:
         return b"".join([shared, *[part(start, stop) for part in rows], *[part(first, last) for part in entries]])
 
     return encode
+
+
+@lru_cache(maxsize=4096)
+def _constant(message: Any, **fields: Any) -> bytes:
+    serialized: bytes = message(**fields).SerializeToString()
+    return serialized
 
 
 def _fixed(message: Any, field: str, array: NDArray[Any], dtype: np.dtype[Any], per_row: int) -> RowEncoder:
