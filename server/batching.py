@@ -18,25 +18,22 @@ class BatchQueue:
     def __init__(self, max_batch_size: int, max_queue_size: int) -> None:
         self.max_batch_size = max_batch_size
         self.max_queue_size = max_queue_size
-        #: Rows that wait.
-        self.rows = 0
+        self._count = 0
         self._groups: dict[ShapeGroup, OrderedDict[InferenceRequest, None]] = {}
 
     def __len__(self) -> int:
         """Return how many requests wait."""
-        return sum(map(len, self._groups.values()))
+        return self._count
 
     def put(self, request: InferenceRequest) -> None:
         """Add a request.
 
         Raises:
-            QueueFullError: its rows do not fit. A request larger than the whole queue is taken when nothing else waits.
+            QueueFullError: `max_queue_size` requests wait already.
         """
-        if self.rows and self.rows + request.rows > self.max_queue_size:
-            raise QueueFullError(
-                f"the queue is full: {self.rows} rows are waiting, at most {self.max_queue_size} may; try again later"
-            )
-        self.rows += request.rows
+        if self._count >= self.max_queue_size:
+            raise QueueFullError(f"the queue is full: {self._count} requests are waiting; try again later")
+        self._count += 1
         group = self._groups.get(request.group)
         if group is None:
             group = self._groups[request.group] = OrderedDict()
@@ -48,7 +45,7 @@ class BatchQueue:
         if group is None or request not in group:
             return False
         del group[request]
-        self._forget(request.group, group, request.rows)
+        self._forget(request.group, group, 1)
         return True
 
     def oldest_ns(self) -> int:
@@ -57,9 +54,7 @@ class BatchQueue:
 
     def is_batch_full(self) -> bool:
         """Return whether some group has the rows of a full batch."""
-        return self.rows >= self.max_batch_size and any(
-            sum(request.rows for request in group) >= self.max_batch_size for group in self._groups.values()
-        )
+        return any(sum(request.rows for request in group) >= self.max_batch_size for group in self._groups.values())
 
     def take(self, now: float) -> tuple[list[InferenceRequest], list[InferenceRequest]]:
         """Take the next batch: the requests to run, and those found expired at `now` (seconds of `time.time()`)."""
@@ -71,7 +66,7 @@ class BatchQueue:
                 if len(self._groups) > 1
                 else next(iter(self._groups.items()))
             )
-            taken = size = 0
+            size = 0
             for request in group:
                 if request.deadline <= now:
                     expired.append(request)
@@ -80,16 +75,16 @@ class BatchQueue:
                 else:
                     batch.append(request)
                     size += request.rows
-                taken += request.rows
+            waiting = len(group)
             for request in batch:
                 del group[request]
             for request in expired:
                 group.pop(request, None)
-            self._forget(key, group, taken)
+            self._forget(key, group, waiting - len(group))
         return batch, expired
 
-    def _forget(self, key: ShapeGroup, group: OrderedDict[InferenceRequest, None], rows: int) -> None:
-        self.rows -= rows
+    def _forget(self, key: ShapeGroup, group: OrderedDict[InferenceRequest, None], count: int) -> None:
+        self._count -= count
         if not group:
             del self._groups[key]
 

@@ -23,7 +23,7 @@ class BatchingConfig(_Section):
 
     #: The most rows that are run at once. A single larger request runs alone.
     max_batch_size: int = Field(default=64, ge=1)
-    #: The most rows that may wait; beyond it requests are refused with RESOURCE_EXHAUSTED.
+    #: The most requests that may wait; beyond it they are refused with RESOURCE_EXHAUSTED.
     max_queue_size: int = Field(default=1024, ge=1)
     #: How long a batch that is not full may wait for more rows, in microseconds. 0: run at once.
     max_queue_delay_us: int = Field(default=0, ge=0)

@@ -29,8 +29,8 @@ class GivenTensor:
     Attributes:
         name: "" means the model's only input.
         shape: None means "work it out from the number of elements".
-        data: raw little-endian elements of type `data_type`, or an array to be converted to the model's type.
-        data_type: of raw elements; DATA_TYPE_UNSPECIFIED means the model's.
+        data: raw little-endian elements of the model's type, or an array to be converted to it.
+        data_type: what the elements are said to be; DATA_TYPE_UNSPECIFIED means that nothing is said.
     """
 
     name: str
@@ -69,13 +69,15 @@ class ModelInput:
             InvalidArgumentError: its type, shape or size does not fit.
         """
         data = tensor.data
+        if tensor.data_type not in (self.data_type, _UNSPECIFIED):
+            raise self._wrong_type(data_type_name(tensor.data_type))
         if self.is_text and isinstance(data, bytes) and not data:
             data = np.empty(0, object)
         count = len(data) // self.dtype.itemsize if isinstance(data, bytes) else data.size
         shape = self._infer_shape(count) if tensor.shape is None else tensor.shape
         self._check_shape(shape)
         if isinstance(data, bytes):
-            return self._bind_raw(data, tensor.data_type, shape), shape
+            return self._bind_raw(data, shape), shape
         if count != math.prod(shape):
             raise InvalidArgumentError(
                 f"input '{self.name}' of shape {format_shape(shape)} takes {math.prod(shape)} elements, {count} came"
@@ -94,13 +96,11 @@ class ModelInput:
         array = data if isinstance(data, np.ndarray) else np.frombuffer(data, self.dtype)
         return array.reshape(rows, *item_shape)
 
-    def _bind_raw(self, data: bytes, data_type: DataType, shape: tuple[int, ...]) -> bytes:
+    def _bind_raw(self, data: bytes, shape: tuple[int, ...]) -> bytes:
         if self.is_text:
             raise InvalidArgumentError(
                 f"input '{self.name}' takes text, which cannot travel as raw bytes; fill `strings`"
             )
-        if data_type not in (self.data_type, _UNSPECIFIED):
-            raise self._wrong_type(data_type_name(data_type))
         expected = math.prod(shape) * self.dtype.itemsize
         if len(data) != expected:
             raise InvalidArgumentError(

@@ -71,14 +71,15 @@ class LoadedModel:
             self.signature = _read_signature(session)
             self.inputs = ModelInputs(session.inputs)
             self.decoders = _decoders(self.signature, session)
-            inline, batch_s = self._choose_inline(session, config)
+            batch_s = _time_batch(session, config.batching.max_batch_size, path)
         except (StartupError, HeadError, ValueError) as error:
             raise StartupError(f"{path}: {error}") from error
+        inline = _runs_inline(batch_s, config)
         if not inline and not threads:
             threads = max(1, available_processors() // config.execution.instances)
             if threads > 1:
                 session = Session(path, provider, threads, allow_cpu_fallback)
-                _time_batch(session, config.batching.max_batch_size)
+                _time_batch(session, config.batching.max_batch_size, path)
         self.session = session
         self.config = config
         self.provider = session.provider
@@ -94,15 +95,6 @@ class LoadedModel:
             config.batching.max_batch_size, batch_s * 1e3,
         )  # fmt: skip
 
-    def _choose_inline(self, session: Session, config: ModelConfig) -> tuple[bool, float]:
-        batch_s = _time_batch(session, config.batching.max_batch_size)
-        mode = config.execution.mode
-        if mode == "auto":
-            # To wait for more rows, or to run two batches at a time, takes a thread.
-            free = config.batching.max_queue_delay_us == 0 and config.execution.instances == 1
-            return free and batch_s < _INLINE_LIMIT_S, batch_s
-        return mode == "inline", batch_s
-
     def submit(self, request: InferenceRequest) -> None:
         """Queue a request; its call is answered when it has run.
 
@@ -116,7 +108,15 @@ class LoadedModel:
         self.scheduler.close()
 
 
-def _time_batch(session: Session, rows: int) -> float:
+def _runs_inline(batch_s: float, config: ModelConfig) -> bool:
+    if config.execution.mode == "auto":
+        # To wait for more rows, or to run two batches at a time, takes a thread.
+        free = config.batching.max_queue_delay_us == 0 and config.execution.instances == 1
+        return free and batch_s < _INLINE_LIMIT_S
+    return config.execution.mode == "inline"
+
+
+def _time_batch(session: Session, rows: int, path: Path) -> float:
     """Warm up, and return the seconds that a batch of zeros takes (the median of a few)."""
     inputs = example_inputs(session.inputs, rows)
     try:
@@ -129,7 +129,7 @@ def _time_batch(session: Session, rows: int) -> float:
             seconds.append(time.perf_counter() - start)
     except Exception as error:
         # Zeros, or free dimensions of size 1, may be no valid input of a sound model.
-        _log.warning("could not be warmed up with zeros, so that the first requests will be slower: %s", error)
+        _log.warning("%s cannot be warmed up with zeros, so that its first requests will be slower: %s", path, error)
         return float("inf")
     for spec, output in zip(session.outputs, outputs, strict=True):
         if np.ndim(output) == 0 or len(output) != rows:

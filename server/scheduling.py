@@ -46,8 +46,12 @@ class BatchRunner:
             self._recover(requests, error)
             return
         ran = clock()
-        self._answer(requests, outputs)
-        self.statistics.record_batch(requests, rows, started, joined - started, ran - joined, clock() - ran)
+        answers = self._render(requests, outputs)
+        # Counted first, so that who has an answer finds it in the statistics.
+        answered = [request for request, _ in answers]
+        self.statistics.record_batch(answered, rows, started, joined - started, ran - joined, clock() - ran)
+        for request, answer in answers:
+            request.call.reply(answer)
 
     def expire(self, requests: Sequence[InferenceRequest]) -> None:
         """Answer requests whose deadline passed while they waited."""
@@ -57,20 +61,23 @@ class BatchRunner:
                 DeadlineExceededError("the deadline passed while the request waited for its turn; it was not run")
             )
 
-    def _answer(self, requests: Sequence[InferenceRequest], outputs: Outputs) -> None:
+    def _render(self, requests: Sequence[InferenceRequest], outputs: Outputs) -> list[tuple[InferenceRequest, bytes]]:
+        """Make the answers; requests whose answer cannot be made fail at once."""
+        answers: list[tuple[InferenceRequest, bytes]] = []
         by_renderer: dict[Renderer, list[InferenceRequest]] = {}
         for request in requests:
             by_renderer.setdefault(request.renderer, []).append(request)
         for renderer, members in by_renderer.items():
             try:
-                for request, answer in zip(members, renderer.render(outputs, members), strict=True):
-                    request.call.reply(answer)
+                answers += zip(members, list(renderer.render(outputs, members)), strict=True)
             except Exception:
                 _log.exception("the outputs of %s could not be turned into answers", self._name)
                 for request in members:
+                    self.statistics.record_failure(request)
                     request.call.fail(
                         InternalError("the model's outputs could not be decoded; the server's log says why")
                     )
+        return answers
 
     def _recover(self, requests: Sequence[InferenceRequest], error: Exception) -> None:
         if len(requests) > 1:

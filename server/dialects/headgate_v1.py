@@ -34,7 +34,7 @@ from headgate.v1 import (
 from headgate.v1.encoding import VARINT, encode_varint, prediction_encoder, tag_of
 from headgate.v1.prediction_service_pb2 import DESCRIPTOR
 
-_ELEMENT_FIELDS = ("raw", "floats", "ints", "strings", "byte_strings")
+_ELEMENT_FIELDS = ("raw", "floats", "ints", "strings")
 _ID = tag_of(PredictResponse, "id")
 _PREDICTIONS = tag_of(PredictResponse, "predictions")
 _RESPONSE = tag_of(StreamPredictResponse, "response")
@@ -148,20 +148,19 @@ def _read_tensor(tensor: Tensor) -> GivenTensor:
         raise InvalidArgumentError(
             f"input '{tensor.name}' has elements in {' and '.join(filled)}; fill one of {', '.join(_ELEMENT_FIELDS)}"
         )
-    data = _read_elements(tensor, filled[0]) if filled else b""
-    return GivenTensor(tensor.name, tuple(tensor.shape) or None, data, tensor.datatype)
+    shape = tuple(tensor.shape) or None
+    if not filled or filled == ["raw"]:
+        return GivenTensor(tensor.name, shape, tensor.raw, tensor.datatype)
+    return GivenTensor(tensor.name, shape, _read_elements(tensor, filled[0]))
 
 
-def _read_elements(tensor: Tensor, field: str) -> bytes | NDArray[Any]:
-    match field:
-        case "raw":
-            return tensor.raw
-        case "floats":
-            return np.array(tensor.floats, np.float32)
-        case "ints":
-            return np.array(tensor.ints, np.int64)
-    elements = np.empty(len(getattr(tensor, field)), object)
-    elements[:] = getattr(tensor, field)
+def _read_elements(tensor: Tensor, field: str) -> NDArray[Any]:
+    if field == "floats":
+        return np.array(tensor.floats, np.float32)
+    if field == "ints":
+        return np.array(tensor.ints, np.int64)
+    elements = np.empty(len(tensor.strings), object)
+    elements[:] = tensor.strings
     return elements
 
 

@@ -165,7 +165,7 @@ class TestErrors:
 
     def test_full_queue(self, repository, features):
         # The first request waits 2 s for more rows, so that the second finds no room.
-        batching = BatchingConfig(max_queue_size=8, max_queue_delay_us=2_000_000)
+        batching = BatchingConfig(max_queue_size=1, max_queue_delay_us=2_000_000)
         server = start(repository, model_defaults=ModelConfig(batching=batching))
         try:
             with Client(f"localhost:{server.port}") as client:

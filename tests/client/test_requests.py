@@ -7,7 +7,7 @@ from hypothesis.extra import numpy as hnp
 from headgate.client import InvalidRequestError
 from headgate.client.requests import build_request
 from headgate.v1 import DataType, Signature, TensorSpec
-from headgate.v1.tensors import NUMPY_DTYPES, numpy_from_raw
+from headgate.v1.tensors import NUMPY_DTYPES
 
 INTEGERS = ["int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"]
 TYPES = {np.dtype(dtype).name: data_type for data_type, dtype in NUMPY_DTYPES.items()}
@@ -17,7 +17,7 @@ def send(array, dtype, shape=(-1, -1)):
     """Build a request for one input of the given type and return what the model will be given."""
     spec = TensorSpec(name="x", datatype=TYPES[dtype], shape=shape)
     [tensor] = build_request(Signature(inputs=[spec]), "model", 0, array, {}).inputs
-    return numpy_from_raw(tensor.raw, tensor.datatype, tensor.shape)
+    return np.frombuffer(tensor.raw, NUMPY_DTYPES[tensor.datatype]).reshape(tensor.shape)
 
 
 def arrays(dtypes):

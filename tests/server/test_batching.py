@@ -61,20 +61,14 @@ def test_groups_are_not_mixed_and_the_oldest_goes_first():
     assert [queue.take(0)[0] for _ in range(3)] == [[a1, a2], [b1, b2], [c1]]
 
 
-def test_bound_is_in_rows():
-    queue = queue_of(request(6), request(4), max_queue_size=10)
-    with pytest.raises(QueueFullError, match="10 rows are waiting, at most 10 may; try again later"):
+def test_bound_is_in_requests():
+    queue = queue_of(request(6), request(0), max_batch_size=100, max_queue_size=2)
+    with pytest.raises(QueueFullError, match="2 requests are waiting; try again later"):
         queue.put(request(1))
     queue.take(0)
     queue.put(request(6))
-    assert queue.rows == 10
-
-
-def test_request_larger_than_the_queue_is_taken_when_nothing_waits():
-    queue = queue_of(request(50), max_queue_size=10)
-    with pytest.raises(QueueFullError):
-        queue.put(request(1))
-    assert len(queue.take(0)[0]) == 1
+    queue.take(0)
+    assert len(queue) == 0
 
 
 def test_expired_requests_are_not_in_a_batch_and_make_room():
@@ -82,7 +76,7 @@ def test_expired_requests_are_not_in_a_batch_and_make_room():
     queue = queue_of(late, good, later)
     assert queue.take(5) == ([good], [late])
     assert queue.take(9) == ([], [later])
-    assert (len(queue), queue.rows) == (0, 0)
+    assert len(queue) == 0
 
 
 def test_removed_request_is_gone():
@@ -107,7 +101,7 @@ def test_oldest_and_full():
 class Queueing(RuleBasedStateMachine):
     """Any sequence of calls: nothing is lost, doubled or reordered within its group."""
 
-    MAX_BATCH, MAX_QUEUE = 8, 30
+    MAX_BATCH, MAX_QUEUE = 8, 6
 
     def __init__(self):
         super().__init__()
@@ -118,8 +112,7 @@ class Queueing(RuleBasedStateMachine):
     @rule(rows=st.integers(0, 12), group=st.sampled_from([(), ((3,),), ((4,),)]), life=st.integers(0, 6) | st.none())
     def put(self, rows, group, life):
         new = request(rows, group, NEVER if life is None else self.now + life)
-        rows_waiting = sum(each.rows for each in self.waiting)
-        if rows_waiting and rows_waiting + rows > self.MAX_QUEUE:
+        if len(self.waiting) >= self.MAX_QUEUE:
             with pytest.raises(QueueFullError):
                 self.queue.put(new)
         else:
@@ -164,7 +157,7 @@ class Queueing(RuleBasedStateMachine):
     @invariant()
     def counts(self):
         assert len(self.queue) == len(self.waiting)
-        assert self.queue.rows == sum(each.rows for each in self.waiting)
+        assert len(self.queue) == len(self.waiting)
         if self.waiting:
             assert self.queue.oldest_ns() == self.waiting[0].arrived_ns
         rows_of = {each.group: 0 for each in self.waiting}

@@ -125,7 +125,7 @@ class TestGraphs:
         graph = "g (int64[batch,1] x) => (int64[batch,1] y) <int64[1] bad = {9}, int64[2] table = {1, 2}> " \
                 "{ i = Sub(bad, x) y = Gather(table, i) }"  # fmt: skip
         assert isinstance(load("picky", graph).scheduler, ThreadScheduler)
-        assert "could not be warmed up with zeros" in caplog.text
+        assert "cannot be warmed up with zeros" in caplog.text
 
 
 class TestExecution:

@@ -39,7 +39,7 @@ DATA_TYPE_FP64: DataType
 DATA_TYPE_STRING: DataType
 
 class Tensor(_message.Message):
-    __slots__ = ("name", "datatype", "shape", "raw", "floats", "ints", "strings", "byte_strings")
+    __slots__ = ("name", "datatype", "shape", "raw", "floats", "ints", "strings")
     NAME_FIELD_NUMBER: _ClassVar[int]
     DATATYPE_FIELD_NUMBER: _ClassVar[int]
     SHAPE_FIELD_NUMBER: _ClassVar[int]
@@ -47,7 +47,6 @@ class Tensor(_message.Message):
     FLOATS_FIELD_NUMBER: _ClassVar[int]
     INTS_FIELD_NUMBER: _ClassVar[int]
     STRINGS_FIELD_NUMBER: _ClassVar[int]
-    BYTE_STRINGS_FIELD_NUMBER: _ClassVar[int]
     name: str
     datatype: DataType
     shape: _containers.RepeatedScalarFieldContainer[int]
@@ -55,8 +54,7 @@ class Tensor(_message.Message):
     floats: _containers.RepeatedScalarFieldContainer[float]
     ints: _containers.RepeatedScalarFieldContainer[int]
     strings: _containers.RepeatedScalarFieldContainer[str]
-    byte_strings: _containers.RepeatedScalarFieldContainer[bytes]
-    def __init__(self, name: _Optional[str] = ..., datatype: _Optional[_Union[DataType, str]] = ..., shape: _Optional[_Iterable[int]] = ..., raw: _Optional[bytes] = ..., floats: _Optional[_Iterable[float]] = ..., ints: _Optional[_Iterable[int]] = ..., strings: _Optional[_Iterable[str]] = ..., byte_strings: _Optional[_Iterable[bytes]] = ...) -> None: ...
+    def __init__(self, name: _Optional[str] = ..., datatype: _Optional[_Union[DataType, str]] = ..., shape: _Optional[_Iterable[int]] = ..., raw: _Optional[bytes] = ..., floats: _Optional[_Iterable[float]] = ..., ints: _Optional[_Iterable[int]] = ..., strings: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class TensorSpec(_message.Message):
     __slots__ = ("name", "datatype", "shape")

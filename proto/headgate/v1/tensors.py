@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, DTypeLike, NDArray
+from numpy.typing import ArrayLike, DTypeLike
 
 from headgate.v1.tensor_pb2 import DataType, Tensor, TensorSpec
 
-#: The numpy type of each DataType. Strings are object arrays of `str` or `bytes`.
+#: The numpy type of each DataType. Strings are object arrays of `str`.
 NUMPY_DTYPES: dict[DataType, np.dtype[Any]] = {
     DataType.DATA_TYPE_BOOL: np.dtype(np.bool_),
     DataType.DATA_TYPE_UINT8: np.dtype("<u1"),
@@ -76,7 +76,7 @@ def format_spec(spec: TensorSpec) -> str:
 def tensor_from_numpy(array: ArrayLike, name: str = "") -> Tensor:
     """Make a Tensor of an array of any shape and of a bool, integer, float or string type.
 
-    Numbers travel as raw little-endian bytes, strings as `strings` (or `byte_strings`, if any element is bytes).
+    Numbers travel as raw little-endian bytes, text (and bytes, which have to be UTF-8) as `strings`.
 
     Raises:
         ValueError: the array's type cannot be sent.
@@ -91,17 +91,18 @@ def tensor_from_numpy(array: ArrayLike, name: str = "") -> Tensor:
     if data_type != DataType.DATA_TYPE_STRING:
         tensor.raw = np.ascontiguousarray(array, NUMPY_DTYPES[data_type]).tobytes()
         return tensor
-    elements = array.ravel().tolist()
-    if all(isinstance(element, str) for element in elements):
-        tensor.strings.extend(elements)
-    elif all(isinstance(element, str | bytes) for element in elements):
-        tensor.byte_strings.extend(e.encode() if isinstance(e, str) else e for e in elements)
-    else:
-        odd = next(type(e).__name__ for e in elements if not isinstance(e, str | bytes))
-        raise ValueError(f"an array of objects can only hold text or bytes, this one holds {odd}")
+    for element in array.ravel().tolist():
+        if isinstance(element, str):
+            tensor.strings.append(element)
+        elif isinstance(element, bytes):
+            tensor.strings.append(_decode(element))
+        else:
+            raise ValueError(f"an array of objects can only hold text, this one holds {type(element).__name__}")
     return tensor
 
 
-def numpy_from_raw(raw: bytes, data_type: DataType, shape: Sequence[int]) -> NDArray[Any]:
-    """Read little-endian elements as an array of the given shape, without copying. Not for strings."""
-    return np.frombuffer(raw, NUMPY_DTYPES[data_type]).reshape(shape)
+def _decode(element: bytes) -> str:
+    try:
+        return element.decode()
+    except UnicodeDecodeError:
+        raise ValueError(f"text travels as UTF-8, which {element[:40]!r} is not") from None

@@ -151,7 +151,7 @@ class TestErrors:
             (ask("iris", Tensor(strings=["a"] * 4)), INVALID_ARGUMENT,
              "input 'x' has type text, the model takes FP32 [batch,4]"),
             (ask("iris", Tensor(floats=[1], raw=b"1")), INVALID_ARGUMENT,
-             "input '' has elements in raw and floats; fill one of raw, floats, ints, strings, byte_strings"),
+             "input '' has elements in raw and floats; fill one of raw, floats, ints, strings"),
             (ask("iris", Tensor(datatype=DataType.DATA_TYPE_FP64, shape=[1, 4], raw=bytes(32))), INVALID_ARGUMENT,
              "input 'x' has type FP64, the model takes FP32 [batch,4]"),
             (ask("sums", Tensor(name="a", floats=[1, 2]), Tensor(name="b", floats=[1.5])), INVALID_ARGUMENT,
