@@ -71,7 +71,7 @@ def serve(
     max_queue_size: Annotated[
         int,
         typer.Option(
-            help="The most rows that may wait for a model; more are refused.", min=1, rich_help_panel="Batching"
+            help="The most requests that may wait for a model; more are refused.", min=1, rich_help_panel="Batching"
         ),
     ] = 1024,
     max_queue_delay_us: Annotated[
