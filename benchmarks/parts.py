@@ -6,7 +6,9 @@ Times are the best of several runs, for a 10-64-64-3 MLP with a multiclass head.
 from __future__ import annotations
 
 import math
+import statistics
 import tempfile
+import time
 import timeit
 from collections.abc import Callable
 from pathlib import Path
@@ -64,6 +66,8 @@ def main() -> None:
         _report("queue and take (BatchQueue)", lambda n: queue(batches[n]), batches)
         _report("join (ModelInputs.join)", lambda n: model.inputs.join(batches[n], n), batches)
         _report("run (Session.run)", lambda n: model.session.run([features[n]]), batches)
+        cold = [_median_cold_us(lambda size=size: model.session.run([features[size]])) / size for size in batches]  # type: ignore[misc]
+        print(f"{'run, after a millisecond of other work':44}{cold[0]:8.2f}{cold[-1]:8.2f}")
         _report("write raw tensors", lambda n: list(tensors.render(outputs[n], batches[n])), batches)
         _report("decode and write top-1", lambda n: list(predictions.render(outputs[n], batches[n])), batches)
         _report("count", lambda n: model.statistics.record_batch(batches[n], n, 0, 0, 0, 0), batches)
@@ -73,6 +77,19 @@ def _report(part: str, run: Callable[[int], object], batches: dict[int, Any] | N
     """Print what a part costs; `run` takes the size of the batch that it handles at once, if it handles batches."""
     costs = [_best_us(lambda size=size: run(size)) / size for size in batches or (1,)]  # type: ignore[misc]
     print(f"{part:44}{costs[0]:8.2f}{costs[-1]:8.2f}")
+
+
+def _median_cold_us(run: Callable[[], object]) -> float:
+    """Return how long something takes that has not run for a millisecond, in which Python did something else."""
+    costs = []
+    for _ in range(500):
+        resume = time.perf_counter() + 1e-3
+        while time.perf_counter() < resume:
+            pass
+        start = time.perf_counter()
+        run()
+        costs.append(time.perf_counter() - start)
+    return statistics.median(costs) * 1e6
 
 
 def _best_us(run: Callable[[], object]) -> float:

@@ -110,7 +110,11 @@ class PredictionRenderer:
             raise NotFoundError(f"model '{model.name}' has no head '{unknown[0]}'; it has {known}")
         self._decoders = [(head, *found) for head, found in model.decoders.items() if not heads or head in heads]
         self._options = _read_options(chosen)
-        self._opening = PredictResponse(model=model.name, version=model.version).SerializeToString()
+        opening = PredictResponse(model=model.name, version=model.version)
+        # The part of an answer that depends on nothing but its number of rows.
+        self._opening = functools.lru_cache(maxsize=256)(
+            lambda rows: opening.SerializeToString() + _ROWS + encode_varint(rows)
+        )
         self._streamed = streamed
 
     def render(self, outputs: Outputs, requests: Sequence[InferenceRequest]) -> Iterator[bytes]:
@@ -120,7 +124,7 @@ class PredictionRenderer:
             for head, decoder, index in self._decoders
         ]
         for request in requests:
-            parts = [self._opening, _ROWS, encode_varint(request.rows)]
+            parts = [self._opening(request.rows)]
             if request.id:
                 request_id = request.id.encode()
                 parts += (_ID, encode_varint(len(request_id)), request_id)

@@ -110,6 +110,12 @@ def _binary(columns: BinaryColumns) -> RowEncoder:
 
 
 def _multiclass(columns: MulticlassColumns) -> RowEncoder:
+    extras = (columns.probabilities, columns.entropies, columns.margins)
+    is_plain = all(extra is None for extra in extras)
+    return _top_label(columns) if columns.top_indices.shape[1] == 1 and is_plain else _multiclass_rows(columns)
+
+
+def _multiclass_rows(columns: MulticlassColumns) -> RowEncoder:
     message = pb.MulticlassColumns
     k = columns.top_indices.shape[1]
     float32 = np.dtype("<f4")
@@ -126,6 +132,28 @@ def _multiclass(columns: MulticlassColumns) -> RowEncoder:
         parts.append(_fixed(message, "margins", columns.margins, float32, 1))
     shared = _constant(message, k=k, classes=columns.classes)
     return lambda start, stop: b"".join([shared, *[part(start, stop) for part in parts]])
+
+
+def _top_label(columns: MulticlassColumns) -> RowEncoder:
+    """Encode single rows, the usual request, as what their label makes constant and the score."""
+    labels, indices = columns.labels.tolist(), columns.indices.tolist()
+    scores = columns.top_scores.astype("<f4", copy=False).tobytes()
+    classes = columns.classes
+    encoder_of_rows = cache(lambda: _multiclass_rows(columns))
+
+    def encode(start: int, stop: int) -> bytes:
+        if stop - start != 1:
+            return encoder_of_rows()(start, stop)
+        return _before_score(labels[start], indices[start], classes) + scores[4 * start : 4 * stop]
+
+    return encode
+
+
+@lru_cache(maxsize=65536)
+def _before_score(label: str, index: int, classes: int) -> bytes:
+    message = pb.MulticlassColumns
+    rest = _constant(message, k=1, labels=(label,), indices=(index,), classes=classes)
+    return rest + tag_of(message, "scores") + encode_varint(4)
 
 
 def _multilabel(columns: MultilabelColumns) -> RowEncoder:
