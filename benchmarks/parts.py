@@ -22,7 +22,8 @@ from headgate.benchmarks.models import LAYERS, write_mlp
 from headgate.server import ModelConfig
 from headgate.server.batching import BatchQueue
 from headgate.server.dialects.headgate_v1 import PredictionRenderer
-from headgate.server.dialects.open_inference import OpenInferenceDialect, TensorRenderer
+from headgate.server.dialects.open_inference import OpenInferenceDialect
+from headgate.server.dialects.open_inference_tensors import TensorRenderer
 from headgate.server.inference import InferenceRequest
 from headgate.server.repository import ModelRepository
 
