@@ -13,7 +13,8 @@ from collections.abc import AsyncIterator
 
 import grpc
 
-from headgate.server.transport import Call, CompletionQueueTransport, Method, MethodKind, TransportOptions
+from headgate.server.transport import Call, Method, MethodKind, TransportOptions
+from headgate.server.transport.completion_queue import CompletionQueueTransport
 
 _SERVICE = "headgate.benchmarks.Echo"
 UNARY = f"/{_SERVICE}/Unary"

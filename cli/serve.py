@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import sys
 from enum import StrEnum
@@ -26,6 +27,22 @@ GRPC_ENVIRONMENT = {
 }
 
 
+class TransportName(StrEnum):
+    """What speaks gRPC."""
+
+    AUTO = "auto"
+    COMPLETION_QUEUE = "completion-queue"
+    PUBLIC_API = "public-api"
+
+
+class Compression(StrEnum):
+    """How answers are compressed."""
+
+    NONE = "none"
+    DEFLATE = "deflate"
+    GZIP = "gzip"
+
+
 class ExecutionMode(StrEnum):
     """Where batches run."""
 
@@ -39,7 +56,10 @@ def serve(
         Path, typer.Argument(help="The model repository: <model>/<version>/model.onnx.", show_default=False)
     ],
     host: Annotated[
-        str, typer.Option(help="The address to listen on; 0.0.0.0 for all.", rich_help_panel="Network")
+        str,
+        typer.Option(
+            help="The address to listen on; 0.0.0.0 for all, unix:/path for a Unix socket.", rich_help_panel="Network"
+        ),
     ] = "127.0.0.1",
     port: Annotated[
         int,
@@ -48,6 +68,54 @@ def serve(
     max_message_mb: Annotated[
         int, typer.Option(help="The largest request, in MiB.", min=1, rich_help_panel="Network")
     ] = 64,
+    tls_cert: Annotated[
+        Path | None,
+        typer.Option(
+            help="Serve over TLS: the server's certificate (chain), PEM.", show_default=False, rich_help_panel="Network"
+        ),
+    ] = None,
+    tls_key: Annotated[
+        Path | None,
+        typer.Option(
+            help="The private key of --tls-cert, PEM, not encrypted.", show_default=False, rich_help_panel="Network"
+        ),
+    ] = None,
+    tls_client_ca: Annotated[
+        Path | None,
+        typer.Option(
+            help="Mutual TLS: refuse clients without a certificate from these roots, PEM.",
+            show_default=False,
+            rich_help_panel="Network",
+        ),
+    ] = None,
+    compression: Annotated[
+        Compression,
+        typer.Option(help="How answers are compressed; requests may be compressed anyway.", rich_help_panel="Network"),
+    ] = Compression.NONE,
+    max_connection_age: Annotated[
+        float,
+        typer.Option(
+            help="Seconds after which a client is asked to connect anew, which spreads clients over servers; "
+            "inf for never.",
+            min=0.001,
+            rich_help_panel="Network",
+        ),
+    ] = 1800.0,
+    connection_grace: Annotated[
+        float,
+        typer.Option(
+            help="Seconds that calls on such a connection may still take before they are cancelled.",
+            min=0,
+            rich_help_panel="Network",
+        ),
+    ] = math.inf,
+    transport: Annotated[
+        TransportName,
+        typer.Option(
+            help="What speaks gRPC; auto takes grpcio's public API where its completion queue does not work.",
+            rich_help_panel="Network",
+        ),
+    ] = TransportName.AUTO,
     provider: Annotated[
         str, typer.Option(help="The onnxruntime provider: cpu, cuda, or a full name.", rich_help_panel="Execution")
     ] = "cpu",
@@ -95,6 +163,8 @@ def serve(
 
       headgate serve models
       headgate serve models --host 0.0.0.0 --port 9000 --provider cuda
+      headgate serve models --host unix:/run/headgate.sock
+      headgate serve models --host 0.0.0.0 --tls-cert server.pem --tls-key key.pem
 
     Each model can have settings of its own in models/<model>/config.toml:
 
@@ -129,6 +199,13 @@ def serve(
         ),
         drain_timeout_s=drain_timeout,
         max_message_bytes=max_message_mb * 1024 * 1024,
+        tls_cert=tls_cert,
+        tls_key=tls_key,
+        tls_client_ca=tls_client_ca,
+        transport=transport.value,
+        max_connection_age_s=max_connection_age,
+        max_connection_age_grace_s=connection_grace,
+        compression=compression.value,
     )
     if not run(settings, _report_loaded, _report_ready, _report_stopping):
         # Not typer.Exit: the interpreter's orderly end aborts threads that still run batches in C++.
@@ -142,7 +219,7 @@ def _report_loaded(model: LoadedModel) -> None:
 
 
 def _report_ready(server: Server) -> None:
-    _say(f"ready: serving on {server.settings.host}:{server.port}")
+    _say(f"ready: serving on {server.address}")
 
 
 def _report_stopping() -> None:

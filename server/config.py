@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tomllib
 from pathlib import Path
 from typing import Literal
@@ -9,6 +10,8 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from headgate.server.errors import StartupError
+from headgate.server.transport import TransportName
+from headgate.server.transport.options import Compression
 
 CONFIG_FILE = "config.toml"
 ExecutionMode = Literal["auto", "inline", "threads"]
@@ -81,6 +84,7 @@ class ServerSettings(_Section):
     """What a server is started with."""
 
     repository: Path
+    #: A name, an IP address, or "unix:/path" for a Unix socket, which has no port.
     host: str = "127.0.0.1"
     port: int = Field(default=8001, ge=0, le=65535)
     #: An onnxruntime provider: "cpu", "cuda", or a full name such as "OpenVINOExecutionProvider".
@@ -92,3 +96,13 @@ class ServerSettings(_Section):
     #: How long accepted requests may take to finish after SIGTERM.
     drain_timeout_s: float = Field(default=30.0, ge=0)
     max_message_bytes: int = Field(default=64 * 1024 * 1024, ge=1024)
+    #: PEM files: the server's certificate and key (TLS), and the roots of its clients' certificates (mutual TLS).
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+    tls_client_ca: Path | None = None
+    #: "auto": grpcio's completion queue, or its public API where that does not work.
+    transport: TransportName = "auto"
+    #: See `TransportOptions`.
+    max_connection_age_s: float = Field(default=1800.0, gt=0)
+    max_connection_age_grace_s: float = Field(default=math.inf, ge=0)
+    compression: Compression = "none"

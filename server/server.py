@@ -16,7 +16,7 @@ from headgate.server.dialects.reflection import Reflection
 from headgate.server.model import LoadedModel
 from headgate.server.repository import ModelRepository
 from headgate.server.session import resolve_provider
-from headgate.server.transport import CompletionQueueTransport, Method, TransportOptions
+from headgate.server.transport import Method, TransportOptions, create_transport, read_tls_options
 
 _log = logging.getLogger(__name__)
 
@@ -31,7 +31,8 @@ class Server:
         """Look at the repository and the device.
 
         Raises:
-            StartupError: there is no model, a config.toml is wrong, or the provider is not available.
+            StartupError: there is no model, a config.toml is wrong, the provider is not available, or TLS is not as
+                it should be.
         """
         self.settings = settings
         self.repository = ModelRepository(settings.repository, settings.model_defaults)
@@ -45,13 +46,26 @@ class Server:
             **self._health.methods(),
             **reflection.methods(),
         }
-        options = TransportOptions(settings.host, settings.port, settings.max_message_bytes)
-        self._transport = CompletionQueueTransport(methods, self._run_ready, options)
+        self._options = TransportOptions(
+            host=settings.host,
+            port=settings.port,
+            tls=read_tls_options(settings.tls_cert, settings.tls_key, settings.tls_client_ca),
+            max_message_bytes=settings.max_message_bytes,
+            max_connection_age_s=settings.max_connection_age_s,
+            max_connection_age_grace_s=settings.max_connection_age_grace_s,
+            compression=settings.compression,
+        )
+        self._transport = create_transport(settings.transport, methods, self._run_ready, self._options)
 
     @property
     def port(self) -> int:
-        """The port that is listened on; known after `start`."""
+        """The port that is listened on, 0 for a Unix socket; known after `start`."""
         return self._transport.port
+
+    @property
+    def address(self) -> str:
+        """What clients connect to, "host:port" or "unix:/path"; known after `start`."""
+        return self._options.address(self.port)
 
     def start(self, on_loaded: Callable[[LoadedModel], None] = lambda model: None) -> None:
         """Listen, then load the models one by one; ready when this returns.

@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 import enum
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from headgate.server.errors import ServerError
+from headgate.server.errors import InternalError, ServerError
+from headgate.server.transport.options import TransportOptions
+
+_log = logging.getLogger(__name__)
+
+#: What grpc gives as the deadline of calls without one is beyond this: seconds since 1970.
+NEVER = 1e18
+#: Events handled before `on_drained` is called even if more are ready.
+MAX_EVENTS_PER_TURN = 1024
+#: The most bytes of an error's message: clients refuse more than 8 KiB of metadata, and escapes may triple its size.
+_MAX_DETAILS_BYTES = 2000
 
 
 class Call(Protocol):
@@ -18,7 +29,8 @@ class Call(Protocol):
 
     Attributes:
         request: the serialised request message.
-        cancelled: the client has gone, or the deadline has passed. Only known after `watch_cancellation`.
+        cancelled: the client has gone, the deadline has passed, or the stream has ended. Only known after
+            `watch_cancellation`.
     """
 
     request: bytes
@@ -41,7 +53,10 @@ class Call(Protocol):
         """Send one message of a server stream and keep it open. Only for methods of that kind."""
 
     def watch_cancellation(self, callback: Callable[[], None]) -> None:
-        """Call back, once, on the I/O thread, when the client cancels or the deadline passes before the answer."""
+        """Call back, once, on the I/O thread, when the call ends before it is answered.
+
+        That is when the client cancels, the deadline passes, or an error ends the stream.
+        """
 
 
 class MethodKind(enum.Enum):
@@ -67,23 +82,21 @@ class Method:
     #: Turns an error into a response message, so that it does not end an ordered stream.
     render_error: Callable[[Call, ServerError], bytes] | None = None
 
-
-@dataclass(frozen=True, slots=True)
-class TransportOptions:
-    """Addresses and limits."""
-
-    host: str = "127.0.0.1"
-    #: 0 takes any free port.
-    port: int = 8001
-    max_message_bytes: int = 64 * 1024 * 1024
-    #: How many messages of one stream may be unanswered or unsent before the server stops reading it.
-    stream_window: int = 256
+    def take(self, call: Call) -> None:
+        """Handle a call; what `handle` raises is its answer."""
+        try:
+            self.handle(call)
+        except ServerError as error:
+            call.fail(error)
+        except Exception:
+            _log.exception("a request could not be handled")
+            call.fail(InternalError("the server failed to handle the request; its log says why"))
 
 
 class Transport(Protocol):
     """Accepts calls and hands them to methods."""
 
-    #: The port that is listened on; known after `start`.
+    #: The port that is listened on; known after `start`. 0 for a Unix socket.
     port: int
 
     def __init__(
@@ -110,3 +123,12 @@ class Transport(Protocol):
 
     def close(self) -> None:
         """End the I/O thread; only after `drain`, and once no other thread will answer a call."""
+
+
+def status_details(error: ServerError) -> str:
+    """Return the message of an error, cut to what fits into a status."""
+    details = str(error)
+    encoded = details.encode()
+    if len(encoded) <= _MAX_DETAILS_BYTES:
+        return details
+    return encoded[:_MAX_DETAILS_BYTES].decode(errors="ignore") + "..."

@@ -10,32 +10,21 @@ from __future__ import annotations
 import logging
 import math
 import threading
-from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from grpc._cython import cygrpc
 
-from headgate.server.errors import (
-    CancelledError,
-    InternalError,
-    ServerError,
-    StartupError,
-    UnavailableError,
-    UnimplementedError,
-)
-from headgate.server.transport.base import Call, Method, MethodKind, TransportOptions
+from headgate.server.errors import ServerError, UnimplementedError
+from headgate.server.transport.base import MAX_EVENTS_PER_TURN, NEVER, Method, MethodKind, status_details
+from headgate.server.transport.listening import listen
+from headgate.server.transport.options import TransportOptions
+from headgate.server.transport.stream import Stream
 
 _log = logging.getLogger(__name__)
 
 #: Calls that may begin between two polls without waiting for the loop to ask for more.
 _OUTSTANDING_REQUESTS = 64
-#: The most bytes of an error's message: clients refuse more than 8 KiB of metadata, and escapes may triple its size.
-_MAX_DETAILS_BYTES = 2000
-#: Events handled before `on_drained` is called even if more are ready.
-_MAX_EVENTS_PER_TURN = 1024
-#: What cygrpc gives for calls without a deadline is beyond this: seconds since 1970.
-_NEVER = 1e18
 _QUEUE_SHUTDOWN = cygrpc.CompletionType.queue_shutdown
 _OK = cygrpc.StatusCode.ok
 
@@ -56,26 +45,17 @@ class CompletionQueueTransport:
         self._on_drained = on_drained
         self._options = options
         self._queue = cygrpc.CompletionQueue()
-        self._server = cygrpc.Server(_channel_args(options), False)
+        self._server = cygrpc.Server(options.channel_args(), False)
         self._server.register_completion_queue(self._queue)
         self._thread = threading.Thread(target=self._loop, name="headgate-io", daemon=True)
         self._calls_done = threading.Event()
         self._draining = False
-        self._streams: set[_Stream] = set()
+        self._streams: set[Stream] = set()
         self.port = 0
 
     def start(self) -> None:
         """Listen, and handle calls on the I/O thread."""
-        host, port = self._options.host, self._options.port
-        address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        try:
-            self.port = self._server.add_http2_port(address.encode())
-        except RuntimeError:
-            self.port = 0
-        if not self.port:
-            raise StartupError(
-                f"cannot listen on {address}: is the port taken by another server? choose another with --port"
-            )
+        self.port = listen(self._options, self._bind)
         self._server.start()
         for _ in range(_OUTSTANDING_REQUESTS):
             self._request_call()
@@ -102,6 +82,16 @@ class CompletionQueueTransport:
             self._thread.join()
             self._server.destroy()
 
+    def _bind(self, address: str) -> int:
+        tls = self._options.tls
+        if tls is None:
+            port: int = self._server.add_http2_port(address.encode())
+        else:
+            pair = cygrpc.SslPemKeyCertPair(tls.key, tls.certificate)
+            credentials = cygrpc.server_credentials_ssl(tls.client_ca, [pair], tls.client_ca is not None)
+            port = self._server.add_http2_port(address.encode(), credentials)
+        return port
+
     def _request_call(self) -> None:
         try:
             self._server.request_call(self._queue, self._queue, self._on_call)
@@ -122,7 +112,7 @@ class CompletionQueueTransport:
         elif method.kind is MethodKind.UNARY:
             _UnaryCall(method, event)
         else:
-            stream = _Stream(method, event, self._options.stream_window, self._streams)
+            stream = _CompletionQueueStream(method, event, self._options.stream_window, self._streams)
             if self._draining:
                 stream.drain()
 
@@ -143,7 +133,7 @@ class CompletionQueueTransport:
                 event = None
                 handled += 1
                 event = poll(0.0)
-                if handled == _MAX_EVENTS_PER_TURN:
+                if handled == MAX_EVENTS_PER_TURN:
                     self._end_turn()
                     handled = 0
             if event.completion_type == _QUEUE_SHUTDOWN:
@@ -170,7 +160,7 @@ class _ServerCall:
     def deadline(self) -> float:
         """In seconds of `time.time()`."""
         deadline: float = self._event.call_details.deadline
-        return deadline if deadline < _NEVER else math.inf
+        return deadline if deadline < NEVER else math.inf
 
     def metadata(self, key: str) -> str | None:
         """Return the last value of a key."""
@@ -178,15 +168,6 @@ class _ServerCall:
             if name == key:
                 return str(value)
         return None
-
-    def _hand_over(self, call: Call) -> None:
-        try:
-            self._method.handle(call)
-        except ServerError as error:
-            call.fail(error)
-        except Exception:
-            _log.exception("a request could not be handled")
-            call.fail(InternalError("the server failed to handle the request; its log says why"))
 
 
 class _UnaryCall(_ServerCall):
@@ -203,10 +184,10 @@ class _UnaryCall(_ServerCall):
     def _on_message(self, event: Any) -> None:
         self.request = event.batch_operations[0].message()
         if self.request is None:
-            self.cancelled = True
-            self.fail(CancelledError("the call ended before its request arrived"))
+            # gRPC's own answer to this. Where the client has gone instead, nobody reads it.
+            self.fail(UnimplementedError("this method takes one request message, and none came"))
         else:
-            self._hand_over(self)
+            self._method.take(self)
 
     def reply(self, response: bytes) -> None:
         """Answer with a serialised response message."""
@@ -243,185 +224,36 @@ class _UnaryCall(_ServerCall):
         self._event.call.start_server_batch(operations, _ignore)
 
 
-class _Stream(_ServerCall):
-    """A stream: reads ahead up to a window, answers in the order of the requests, writes one message at a time.
+class _CompletionQueueStream(_ServerCall, Stream):
+    def __init__(self, method: Method, event: Any, window: int, streams: set[Stream]) -> None:
+        _ServerCall.__init__(self, method, event)
+        Stream.__init__(self, method, window, streams)
+        self._opened = False
+        event.call.start_server_batch((_ReceiveClose(0),), self._on_closed)
+        self.open()
 
-    A client that does not read its answers is not read from once the window is full, so that it cannot make the
-    server's memory grow.
-    """
-
-    __slots__ = (
-        "_closed",
-        "_draining",
-        "_final",
-        "_half_closed",
-        "_lock",
-        "_opened",
-        "_outbox",
-        "_reading",
-        "_sending",
-        "_streams",
-        "_unanswered",
-        "_window",
-    )
-
-    def __init__(self, method: Method, event: Any, window: int, streams: set[_Stream]) -> None:
-        super().__init__(method, event)
-        self._window = window
-        self._streams = streams
-        self._lock = threading.RLock()
-        self._unanswered: deque[_StreamCall] = deque()
-        self._outbox: deque[bytes] = deque()
-        self._final: Any = None
-        self._opened = self._sending = self._reading = self._half_closed = self._draining = self._closed = False
-        streams.add(self)
-        event.call.start_server_batch((_ReceiveClose(0),), self._on_close)
-        self._read()
-
-    def drain(self) -> None:
-        """Take no more requests; end when those taken are answered. A server stream ends at once."""
-        with self._lock:
-            self._draining = True
-            self._advance()
-
-    def _read(self) -> None:
-        self._reading = True
+    def start_read(self) -> None:
         self._event.call.start_server_batch((_ReceiveMessage(0),), self._on_message)
 
-    def _on_message(self, event: Any) -> None:
-        request = event.batch_operations[0].message()
-        call = None
-        with self._lock:
-            self._reading = False
-            if request is None:
-                self._half_closed = True
-            elif not (self._draining or self._closed):
-                call = _StreamCall(self, request)
-                self._unanswered.append(call)
-        if call is not None:
-            self._hand_over(call)
-        with self._lock:
-            self._advance()
+    def start_write(self, message: bytes) -> None:
+        self._send(_SendMessage(message, 0))
 
-    def settle(self) -> None:
-        """Move the answers that are next in order to the outbox, and go on writing."""
-        with self._lock:
-            unanswered = self._unanswered
-            while unanswered and unanswered[0].response is not None:
-                self._outbox.append(unanswered.popleft().response)  # type: ignore[arg-type]
-            self._advance()
-
-    def push(self, response: bytes) -> None:
-        """Write a message that answers no request in particular."""
-        with self._lock:
-            self._outbox.append(response)
-            self._advance()
-
-    def end(self, error: ServerError) -> None:
-        """End with a status once what stands in the outbox is written."""
-        with self._lock:
-            self._final = self._final or _status(error)
-            self._advance()
-
-    def _advance(self) -> None:
-        """Start the next write, the final status, or the next read, whichever is due."""
-        if self._closed:
-            return
-        if self._outbox and not self._sending:
-            self._sending = True
-            self._send(_SendMessage(self._outbox.popleft(), 0))
-        elif not self._sending:
-            self._end_if_due()
-        room = len(self._unanswered) + len(self._outbox) < self._window
-        one_request = self._method.kind is MethodKind.SERVER_STREAM
-        if room and not (self._reading or self._half_closed or self._draining or self._closed or one_request):
-            self._read()
-
-    def _end_if_due(self) -> None:
-        if self._final is None:
-            idle = not self._unanswered
-            if self._half_closed and idle and self._method.kind is MethodKind.ORDERED_STREAM:
-                self._final = _SendStatus(None, _OK, b"", 0)
-            elif self._draining and (idle or self._method.kind is MethodKind.SERVER_STREAM):
-                self._final = _status(UnavailableError("the server is shutting down"))
-        if self._final is not None:
-            self._closed = True
-            self._send(self._final)
+    def start_end(self, error: ServerError | None) -> None:
+        self._send(_SendStatus(None, _OK, b"", 0) if error is None else _status(error))
 
     def _send(self, operation: Any) -> None:
         operations = (operation,) if self._opened else (_SendInitialMetadata(None, 0), operation)
         self._opened = True
         self._event.call.start_server_batch(operations, self._on_sent)
 
+    def _on_message(self, event: Any) -> None:
+        self.on_message(event.batch_operations[0].message())
+
     def _on_sent(self, event: Any) -> None:
-        with self._lock:
-            self._sending = False
-            self._advance()
+        self.on_sent()
 
-    def _on_close(self, event: Any) -> None:
-        with self._lock:
-            self._streams.discard(self)
-            cancelled = event.batch_operations[0].cancelled()
-            self._closed = True
-            abandoned = [call for call in self._unanswered if call.response is None]
-            self._unanswered.clear()
-            self._outbox.clear()
-        if cancelled:
-            for call in abandoned:
-                call.cancel()
-
-
-class _StreamCall:
-    """One message of a stream, waiting for its answer."""
-
-    __slots__ = ("_on_cancel", "_stream", "cancelled", "request", "response")
-
-    def __init__(self, stream: _Stream, request: bytes) -> None:
-        self._stream = stream
-        self._on_cancel: Callable[[], None] | None = None
-        self.request = request
-        self.response: bytes | None = None
-        self.cancelled = False
-
-    @property
-    def deadline(self) -> float:
-        """The stream's, in seconds of `time.time()`."""
-        return self._stream.deadline
-
-    def metadata(self, key: str) -> str | None:
-        """Return the last value of a key of the stream's metadata."""
-        return self._stream.metadata(key)
-
-    def reply(self, response: bytes) -> None:
-        """Answer when all earlier messages of the stream are answered."""
-        if self.response is None:
-            self.response = response
-            # The callback knows the call: together they would wait for the garbage collector.
-            self._on_cancel = None
-            self._stream.settle()
-
-    def fail(self, error: ServerError) -> None:
-        """Answer with an in-band error, or end the stream where the method has none."""
-        render = self._stream._method.render_error
-        if render is None:
-            self._stream.end(error)
-        else:
-            self.reply(render(self, error))
-
-    def push(self, response: bytes) -> None:
-        """Send one message of a server stream."""
-        self._stream.push(response)
-
-    def watch_cancellation(self, callback: Callable[[], None]) -> None:
-        """Call back when the client has gone."""
-        self._on_cancel = callback
-
-    def cancel(self) -> None:
-        """Note that the client has gone."""
-        self.cancelled = True
-        on_cancel, self._on_cancel = self._on_cancel, None
-        if on_cancel is not None:
-            on_cancel()
+    def _on_closed(self, event: Any) -> None:
+        self.on_closed()
 
 
 def _ignore(event: Any) -> None:
@@ -429,23 +261,8 @@ def _ignore(event: Any) -> None:
 
 
 def _status(error: ServerError) -> Any:
-    details = str(error).encode()
-    if len(details) > _MAX_DETAILS_BYTES:
-        details = details[:_MAX_DETAILS_BYTES].decode(errors="ignore").encode() + b"..."
-    return _SendStatus(None, error.code.value[0], details, 0)
+    return _SendStatus(None, error.code.value[0], status_details(error).encode(), 0)
 
 
 def _refuse(call: Any, error: ServerError) -> None:
     call.start_server_batch((_SendInitialMetadata(None, 0), _status(error), _ReceiveClose(0)), _ignore)
-
-
-def _channel_args(options: TransportOptions) -> tuple[tuple[str, int], ...]:
-    return (
-        # Without this a second server could share the port unnoticed.
-        ("grpc.so_reuseport", 0),
-        ("grpc.max_receive_message_length", options.max_message_bytes),
-        ("grpc.max_send_message_length", -1),
-        # grpc's default answers a client that pings more often than every 5 minutes with GOAWAY too_many_pings.
-        ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
-        ("grpc.keepalive_permit_without_calls", 1),
-    )

@@ -1,6 +1,7 @@
 import pytest
 
-from headgate.server.transport import CompletionQueueTransport, Method, MethodKind, TransportOptions
+from headgate.server.transport import Method, MethodKind, TransportOptions
+from headgate.server.transport.completion_queue import CompletionQueueTransport
 
 UNARY, STREAM = "/test.Service/Unary", "/test.Service/Stream"
 

@@ -1,6 +1,7 @@
 """`headgate serve` as a process: its life, and many callers at once."""
 
 import asyncio
+import contextlib
 import queue
 import signal
 import socket
@@ -13,6 +14,7 @@ import numpy as np
 import onnx.parser
 import onnxruntime
 import pytest
+import trustme
 from onnx import helper
 
 from headgate.foreign import open_inference as oip
@@ -137,8 +139,12 @@ def shared(repository):
 def connect():
     channels = []
 
-    def connect(process):
-        channels.append(grpc.insecure_channel(process.address, [("grpc.use_local_subchannel_pool", 1)]))
+    def connect(process, credentials=None):
+        options = [("grpc.use_local_subchannel_pool", 1)]
+        if credentials is None:
+            channels.append(grpc.insecure_channel(process.address, options))
+        else:
+            channels.append(grpc.secure_channel(process.address, credentials, options))
         # Calls that begin before there is a connection reach the server in any order.
         channels[-1].unary_unary("/inference.GRPCInferenceService/ServerLive")(b"")
         return Calls(channels[-1])
@@ -273,7 +279,13 @@ class TestStopping:
             code = calls.infer.future(request("light", 1, 1, 1, 1)).code()
             assert code in (UNAVAILABLE, grpc.StatusCode.CANCELLED, grpc.StatusCode.OK)
         assert answer(accepted.result()) == [20_000]
-        assert [answer(response.infer_response) for response in stream] == [[10_000], [10_001], [10_002]]
+        # Requests of the stream that the server had not read yet are refused; those that it had are answered.
+        answers = []
+        with contextlib.suppress(grpc.RpcError):
+            for response in stream:
+                answers.append(answer(response.infer_response))
+        assert answers == [[10_000], [10_001], [10_002]][: len(answers)]
+        assert stream.code() in ((grpc.StatusCode.OK, UNAVAILABLE) if len(answers) == 3 else (UNAVAILABLE,))
         assert process.wait() == (0, "")
 
     def test_idle(self, start, connect):
@@ -299,6 +311,47 @@ class TestStopping:
         process.signal(signal.SIGTERM)
         assert process.wait() == (1, "")
         assert running.code() is UNAVAILABLE
+
+
+class TestConnections:
+    def check(self, process, calls):
+        assert answer(calls.infer(request("light", 1, 1, 1, 1))) == [2, 2, 2, 2]
+        process.signal(signal.SIGTERM)
+        assert process.wait() == (0, "")
+
+    def test_mutual_tls(self, start, connect, tmp_path):
+        authority = trustme.CA()
+        server, client = authority.issue_cert("127.0.0.1"), authority.issue_cert("client@example.org")
+        authority.cert_pem.write_to_path(str(tmp_path / "ca"))
+        server.cert_chain_pems[0].write_to_path(str(tmp_path / "cert"))
+        server.private_key_pem.write_to_path(str(tmp_path / "key"))
+        tls = {"--tls-cert": "cert", "--tls-key": "key", "--tls-client-ca": "ca"}
+        process = start(*(word for flag, name in tls.items() for word in (flag, str(tmp_path / name))))
+        credentials = [(authority.cert_pem.bytes(), None, None)]
+        credentials.append(
+            (authority.cert_pem.bytes(), client.private_key_pem.bytes(), client.cert_chain_pems[0].bytes())
+        )
+        with pytest.raises(grpc.RpcError) as caught:
+            connect(process, grpc.ssl_channel_credentials(*credentials[0]))
+        assert caught.value.code() is UNAVAILABLE
+        self.check(process, connect(process, grpc.ssl_channel_credentials(*credentials[1])))
+
+    def test_unix_socket(self, start, connect, tmp_path, monkeypatch):
+        # Paths of sockets are short, those of temporary folders may not be.
+        monkeypatch.chdir(tmp_path)
+        process = start("--host", "unix:socket")
+        assert process.address == "unix:socket"
+        self.check(process, connect(process))
+        assert not (tmp_path / "socket").exists()
+
+    def test_public_api(self, start, connect):
+        options = ["--transport", "public-api", "--compression", "gzip", "--max-connection-age", "60"]
+        process = start(*options, "--connection-grace", "5")
+        calls = connect(process)
+        requests = [request("threaded" if i % 2 else "light", i, 0, 0, 0) for i in range(100)]
+        answers = [answer(response.infer_response)[0] for response in calls.stream(iter(requests))]
+        assert answers == [2 * i for i in range(100)]
+        self.check(process, calls)
 
 
 class TestStartupErrors:
@@ -332,6 +385,13 @@ class TestStartupErrors:
         with socket.create_server(("127.0.0.1", 0)) as taken:
             port = taken.getsockname()[1]
             assert f"cannot listen on 127.0.0.1:{port}" in self.run(repository, "--port", str(port))
+
+    def test_certificate_without_a_key(self, repository, tmp_path):
+        assert "give both --tls-cert and --tls-key" in self.run(repository, "--tls-cert", tmp_path / "cert")
+
+    def test_no_certificate(self, repository, tmp_path):
+        options = ("--tls-cert", tmp_path / "cert", "--tls-key", tmp_path / "key")
+        assert f"the certificate {tmp_path}/cert cannot be read: No such file" in self.run(repository, *options)
 
     def test_provider(self, repository):
         if "CUDAExecutionProvider" in onnxruntime.get_available_providers():

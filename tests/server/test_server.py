@@ -89,3 +89,18 @@ def test_light_model_does_not_wait_for_a_heavy_one(calls, infer_request):
     calls.infer(infer_request("price", x=np.array([[1, 2]], np.float32)))
     assert not running.done()
     running.result()
+
+
+def test_on_the_public_api(repository, serve, connect, infer_request):
+    server = serve(repository, transport="public-api")
+    calls = connect(server)
+    running = calls.infer.future(infer_request("busy", steps=np.array([[4000]])))
+    waiting = calls.infer.future(infer_request("busy", steps=np.array([[20_000]])), timeout=0.05)
+    prices = [infer_request("price", x=np.array([[i, 2]], np.float32)) for i in range(100)]
+    answers = [calls.infer(request) for request in prices]
+    answers += [answer.infer_response for answer in calls.stream_infer(iter(prices))]
+    numbers = [np.frombuffer(answer.raw_output_contents[0], np.float32).tolist() for answer in answers]
+    assert numbers == [[i + 20] for i in range(100)] * 2
+    assert waiting.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+    assert np.frombuffer(running.result().raw_output_contents[0], np.float32).tolist() == [4000]
+    assert server.stop() is True
