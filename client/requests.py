@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from headgate.client.errors import InvalidRequestError
 from headgate.v1 import DataType, PredictOptions, PredictRequest, Signature, Tensor, TensorSpec
-from headgate.v1.tensors import NUMPY_DTYPES, data_type_name, format_shape, format_spec, tensor_from_numpy
+from headgate.v1.tensors import NUMPY_DTYPES, convert, data_type_name, format_shape, format_spec, tensor_from_numpy
 
 #: One array for a model with a single input, or an array for each input's name. The batch is the first dimension.
 Inputs = ArrayLike | Mapping[str, ArrayLike]
@@ -96,16 +96,9 @@ def _convert(array: NDArray[Any], spec: TensorSpec) -> NDArray[Any]:
         return array.astype(object)
     if array.dtype.kind not in "biuf":
         raise ValueError(f"arrays of {array.dtype} cannot be sent; convert to a bool, integer or float type")
-    with np.errstate(all="ignore"):
-        converted = array.astype(target)
-        if np.can_cast(array.dtype, target) or not array.size:
-            return converted
-        if array.dtype.kind == "f" == target.kind:
-            lost = np.isinf(converted) & np.isfinite(array)
-        else:
-            # The signs tell what the way back does not: -1 becomes the largest unsigned integer and returns as -1. Nor
-            # does it tell infinities, which a large integer becomes in float16.
-            lost = (converted.astype(array.dtype) != array) | ((converted < 0) != (array < 0)) | ~np.isfinite(array)
+    if np.can_cast(array.dtype, target) or not array.size:
+        return array.astype(target)
+    converted, lost = convert(array, target)
     if lost.any():
         place = np.unravel_index(lost.argmax(), lost.shape)
         where = format_shape([int(index) for index in place])

@@ -6,7 +6,6 @@ ServerError
 ├── FailedPreconditionError   the request is fine, but not for this model
 ├── QueueFullError            the model's queue has no room
 ├── DeadlineExceededError     the deadline passed before the request ran
-├── CancelledError            the client has gone
 ├── UnavailableError          loading, or shutting down
 ├── UnimplementedError        a method that this server does not have
 ├── InternalError             the model or the server failed
@@ -54,12 +53,6 @@ class DeadlineExceededError(ServerError):
     code = grpc.StatusCode.DEADLINE_EXCEEDED
 
 
-class CancelledError(ServerError):
-    """The client has gone."""
-
-    code = grpc.StatusCode.CANCELLED
-
-
 class UnavailableError(ServerError):
     """Loading, or shutting down."""
 
@@ -80,3 +73,8 @@ class InternalError(ServerError):
 
 class StartupError(ServerError):
     """The server cannot start as asked."""
+
+
+def first_line(error: Exception) -> str:
+    """Return what an exception of a library says, in one line; its name where it says nothing."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

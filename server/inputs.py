@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from headgate.server.errors import InvalidArgumentError, StartupError
 from headgate.server.inference import InferenceRequest, InputBuffer, ShapeGroup
 from headgate.v1 import DataType, TensorSpec
-from headgate.v1.tensors import NUMPY_DTYPES, data_type_name, format_shape, format_spec
+from headgate.v1.tensors import NUMPY_DTYPES, convert, data_type_name, format_shape, format_spec, text_array
 
 # protobuf looks enum values up by name, each time: too slow for every request.
 _UNSPECIFIED = DataType.DATA_TYPE_UNSPECIFIED
@@ -116,12 +116,7 @@ class ModelInput:
             return self._decode_text(array)
         if array.dtype == self.dtype:
             return np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
-        with np.errstate(all="ignore"):
-            converted = array.astype(self.dtype)
-            lost = np.isinf(converted) != np.isinf(array)
-            if not array.dtype.kind == self.dtype.kind == "f":
-                # Integers that wrap around come back the same, but with another sign.
-                lost |= (converted.astype(array.dtype) != array) | ((converted < 0) != (array < 0))
+        converted, lost = convert(array, self.dtype)
         if lost.any():
             raise InvalidArgumentError(
                 f"input '{self.name}' takes {data_type_name(self.data_type)}, which cannot hold {array[lost][0]}"
@@ -130,14 +125,12 @@ class ModelInput:
 
     def _decode_text(self, array: NDArray[Any]) -> NDArray[np.object_]:
         # onnxruntime takes `str`; of `bytes` it would take the repr.
-        text = np.empty(array.size, object)
         try:
-            text[:] = [element.decode() if isinstance(element, bytes) else element for element in array.ravel()]
+            return text_array(element.decode() if isinstance(element, bytes) else element for element in array.ravel())
         except UnicodeDecodeError as error:
             raise InvalidArgumentError(
                 f"input '{self.name}' takes text in UTF-8, which {error.object[:40]!r} is not"
             ) from None
-        return text
 
     def _wrong_type(self, came: str) -> InvalidArgumentError:
         return InvalidArgumentError(f"input '{self.name}' has type {came}, the model takes {format_spec(self.spec)}")
@@ -169,9 +162,8 @@ class ModelInput:
             len(shape) == len(self.spec.shape)
             and shape[0] >= 0
             and all(
-                given == size or (size < 0 < given) for size, given in zip(self.item_shape, item_shape, strict=True)
+                given == size >= 0 or size < 0 < given for size, given in zip(self.item_shape, item_shape, strict=True)
             )
-            and min(shape) >= 0
             and math.prod(item_shape) < _MAX_ROW_ELEMENTS
         )
         if not fits:

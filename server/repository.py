@@ -48,7 +48,6 @@ class ModelRepository:
         Raises:
             StartupError: the folder is missing or holds no model, or a config.toml is wrong.
         """
-        self.path = path
         self._entries = {entry.name: entry for entry in _scan(path, defaults)}
 
     def __iter__(self) -> Iterator[ModelEntry]:

@@ -10,7 +10,7 @@ from typing import Protocol
 
 from headgate.server.batching import BatchQueue
 from headgate.server.config import BatchingConfig
-from headgate.server.errors import DeadlineExceededError, InternalError, QueueFullError
+from headgate.server.errors import DeadlineExceededError, InternalError, QueueFullError, first_line
 from headgate.server.inference import InferenceRequest, Outputs, Renderer
 from headgate.server.inputs import ModelInputs
 from headgate.server.session import Session
@@ -87,8 +87,7 @@ class BatchRunner:
         request = requests[0]
         _log.error("%s failed on request '%s' of %d rows: %s", self._name, request.id, request.rows, error)
         self.statistics.record_failure(request)
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        request.call.fail(InternalError(f"the model failed on this request: {reason}"))
+        request.call.fail(InternalError(f"the model failed on this request: {first_line(error)}"))
 
 
 def _check_rows(outputs: Outputs, rows: int) -> None:

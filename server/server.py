@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import signal
 import threading
 from collections.abc import Callable
@@ -17,8 +16,6 @@ from headgate.server.model import LoadedModel
 from headgate.server.repository import ModelRepository
 from headgate.server.session import resolve_provider
 from headgate.server.transport import Method, TransportOptions, create_transport, read_tls_options
-
-_log = logging.getLogger(__name__)
 
 
 class Server:

@@ -11,7 +11,7 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from headgate.server.errors import StartupError
+from headgate.server.errors import StartupError, first_line
 from headgate.v1 import DataType, TensorSpec
 
 _log = logging.getLogger(__name__)
@@ -90,7 +90,7 @@ class Session:
         try:
             self._session = onnxruntime.InferenceSession(str(path), options, providers=_providers(provider))
         except Exception as error:
-            raise StartupError(f"{path} cannot be loaded by onnxruntime: {_first_line(error)}") from error
+            raise StartupError(f"{path} cannot be loaded by onnxruntime: {first_line(error)}") from error
         self.provider = self._session.get_providers()[0]
         if self.provider != provider and not allow_cpu_fallback:
             remedy = _REMEDIES.get(provider, "check that its libraries are installed")
@@ -125,10 +125,6 @@ def _spec(node: Any, path: Path) -> TensorSpec:
     return TensorSpec(
         name=node.name, datatype=data_type, shape=[size if isinstance(size, int) else -1 for size in node.shape]
     )
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def example_inputs(specs: Sequence[TensorSpec], rows: int) -> list[NDArray[Any]]:

@@ -31,8 +31,9 @@ from headgate.v1 import (
     StreamPredictResponse,
     Tensor,
 )
-from headgate.v1.encoding import VARINT, encode_varint, prediction_encoder, tag_of
+from headgate.v1.encoding import VARINT, delimited, encode_varint, prediction_encoder, tag_of
 from headgate.v1.prediction_service_pb2 import DESCRIPTOR
+from headgate.v1.tensors import text_array
 
 _ELEMENT_FIELDS = ("raw", "floats", "ints", "strings")
 _ID = tag_of(PredictResponse, "id")
@@ -124,13 +125,11 @@ class PredictionRenderer:
             for head, decoder, index in self._decoders
         ]
         for request in requests:
-            parts = [self._opening(request.rows)]
+            parts: list[bytes | memoryview] = [self._opening(request.rows)]
             if request.id:
-                request_id = request.id.encode()
-                parts += (_ID, encode_varint(len(request_id)), request_id)
+                parts += delimited(_ID, request.id.encode())
             for encode in encoders:
-                prediction = encode(request.start, request.stop)
-                parts += (_PREDICTIONS, encode_varint(len(prediction)), prediction)
+                parts += delimited(_PREDICTIONS, encode(request.start, request.stop))
             if self._streamed:
                 parts[:0] = (_RESPONSE, encode_varint(sum(map(len, parts))))
             yield b"".join(parts)
@@ -163,9 +162,7 @@ def _read_elements(tensor: Tensor, field: str) -> NDArray[Any]:
         return np.array(tensor.floats, np.float32)
     if field == "ints":
         return np.array(tensor.ints, np.int64)
-    elements = np.empty(len(tensor.strings), object)
-    elements[:] = tensor.strings
-    return elements
+    return text_array(tensor.strings)
 
 
 def _render_error(call: Call, error: ServerError) -> bytes:

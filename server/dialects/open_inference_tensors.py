@@ -15,8 +15,8 @@ from headgate.server.inference import InferenceRequest, Outputs
 from headgate.server.inputs import GivenTensor
 from headgate.server.model import LoadedModel
 from headgate.v1 import DataType
-from headgate.v1.encoding import encode_varint, tag_of
-from headgate.v1.tensors import NUMPY_DTYPES, data_type_name
+from headgate.v1.encoding import delimited, encode_varint, tag_of
+from headgate.v1.tensors import NUMPY_DTYPES, data_type_name, text_array
 
 #: The protocol's names of data types: ours, but for text.
 NAMES = {data_type: data_type_name(data_type).replace("STRING", "BYTES") for data_type in NUMPY_DTYPES}
@@ -88,7 +88,7 @@ def _read_contents(tensor: Any) -> NDArray[Any]:
         )
     elements = getattr(tensor.contents, field)
     if field == "bytes_contents":
-        return _object_array(elements)
+        return text_array(elements)
     wide = {"int_contents": np.int32, "uint_contents": np.uint32}
     dtype = NUMPY_DTYPES[DATA_TYPES[tensor.datatype]]
     array = np.array(elements, wide.get(field, dtype))
@@ -137,9 +137,9 @@ class TensorRenderer:
         for request in requests:
             parts: list[bytes | memoryview] = [self._constant_part(request.rows, item_shapes)]
             if request.id:
-                parts += _field(_ID, request.id.encode())
+                parts += delimited(_ID, request.id.encode())
             for rows in buffers:
-                parts += _field(_RAW_OUTPUT_CONTENTS, rows(request.start, request.stop))
+                parts += delimited(_RAW_OUTPUT_CONTENTS, rows(request.start, request.stop))
             if self._streamed:
                 parts[:0] = (_INFER_RESPONSE, encode_varint(sum(map(len, parts))))
             yield b"".join(parts)
@@ -158,10 +158,6 @@ class TensorRenderer:
                 self._constant_parts.clear()
             self._constant_parts[rows, item_shapes] = part
         return part
-
-
-def _field(tag: bytes, value: bytes | memoryview) -> tuple[bytes, bytes, bytes | memoryview]:
-    return tag, encode_varint(len(value)), value
 
 
 def _row_slicer(array: NDArray[Any]) -> Any:
@@ -192,10 +188,4 @@ def _split_strings(raw: bytes, name: str) -> NDArray[Any]:
             f"input '{name}' is no valid BYTES tensor: each element is a little-endian uint32 length and that many "
             f"bytes, but {len(raw)} bytes end within an element"
         )
-    return _object_array(elements)
-
-
-def _object_array(elements: Sequence[Any]) -> NDArray[Any]:
-    array = np.empty(len(elements), object)
-    array[:] = elements
-    return array
+    return text_array(elements)

@@ -93,3 +93,9 @@ def test_numbers_where_text_is_taken():
 def test_unknown_option():
     with pytest.raises(ValueError, match="topk"):
         build_request(Signature(), "model", 0, {}, {"topk": 3})
+
+
+def test_an_integer_beyond_a_float_is_no_infinity():
+    # It would come back as itself: -2**63 as float16 is -inf, and -inf as int64 is -2**63.
+    with pytest.raises(InvalidRequestError, match="cannot hold the value -9223372036854775808"):
+        send(np.array([[-(2**63)]]), "float16")

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headgate.v1 import prediction_pb2 as pb
+from headgate.v1.tensors import text_array
 
 FloatArray = NDArray[np.floating[Any]]
 IntArray = NDArray[np.int32]
@@ -22,12 +23,6 @@ BoolArray = NDArray[np.bool_]
 
 def _slice(array: NDArray[Any] | None, start: int, stop: int) -> Any:
     return None if array is None else array[start:stop]
-
-
-def _text(elements: Any) -> TextArray:
-    array = np.empty(len(elements), object)
-    array[:] = list(elements)
-    return array
 
 
 def _optional(elements: Any, rows: int, *shape: int) -> Any:
@@ -217,7 +212,7 @@ def columns_from_prediction(prediction: pb.Prediction, rows: int) -> Columns:
     if kind == "binary":
         binary = prediction.binary
         return BinaryColumns(
-            _text(binary.labels),
+            text_array(binary.labels),
             np.array(binary.probabilities, np.float32),
             np.array(binary.positives, np.bool_),
             valid,
@@ -227,7 +222,7 @@ def columns_from_prediction(prediction: pb.Prediction, rows: int) -> Columns:
     if kind == "multiclass":
         multiclass = prediction.multiclass
         return MulticlassColumns(
-            _text(multiclass.labels).reshape(rows, multiclass.k),
+            text_array(multiclass.labels).reshape(rows, multiclass.k),
             np.array(multiclass.indices, np.int32).reshape(rows, multiclass.k),
             np.array(multiclass.scores, np.float32).reshape(rows, multiclass.k),
             multiclass.classes,
@@ -240,7 +235,7 @@ def columns_from_prediction(prediction: pb.Prediction, rows: int) -> Columns:
         multilabel = prediction.multilabel
         return MultilabelColumns(
             np.concatenate([[0], np.cumsum(multilabel.counts, dtype=np.int64)]).astype(np.int64),
-            _text(multilabel.labels),
+            text_array(multilabel.labels),
             np.array(multilabel.indices, np.int32),
             np.array(multilabel.scores, np.float32),
             valid,

@@ -51,6 +51,11 @@ def tag_of(message: Any, field: str, wire_type: int = LENGTH_DELIMITED) -> bytes
     return encode_varint(message.DESCRIPTOR.fields_by_name[field].number << 3 | wire_type)
 
 
+def delimited(tag: bytes, value: bytes | memoryview) -> tuple[bytes, bytes, bytes | memoryview]:
+    """Return the parts of a length-delimited field."""
+    return tag, encode_varint(len(value)), value
+
+
 def prediction_encoder(head: str, columns: Columns) -> RowEncoder:
     """Return a function that gives the serialised Prediction of any rows of a head's columns.
 

@@ -1,10 +1,10 @@
 """numpy arrays to `Tensor` messages, and the names of their element types."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, DTypeLike
+from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from headgate.v1.tensor_pb2 import DataType, Tensor, TensorSpec
 
@@ -71,6 +71,32 @@ def format_shape(shape: Sequence[int]) -> str:
 def format_spec(spec: TensorSpec) -> str:
     """Write a tensor's type and shape for people: `FP32 [batch,8,8,1]`."""
     return f"{data_type_name(spec.datatype)} {format_shape(spec.shape)}"
+
+
+def text_array(elements: Iterable[Any]) -> NDArray[np.object_]:
+    """Make an object array [elements], which numpy itself would try to make an array of its elements of."""
+    listed = list(elements)
+    array = np.empty(len(listed), object)
+    array[:] = listed
+    return array
+
+
+def convert(array: NDArray[Any], dtype: DTypeLike) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    """Convert numbers to another type; tell which of them it cannot hold.
+
+    Rounding to a shorter float type is no loss; overflow, a fraction for an integer and a changed sign are.
+
+    >>> converted, lost = convert(np.array([1.0, 1.5, -1.0]), "uint8")
+    >>> lost.tolist()
+    [False, True, True]
+    """
+    with np.errstate(all="ignore"):
+        converted = array.astype(dtype)
+        lost: NDArray[np.bool_] = np.isinf(converted) != np.isinf(array)
+        if not array.dtype.kind == converted.dtype.kind == "f":
+            # Integers that wrap around come back the same, but with another sign.
+            lost |= (converted.astype(array.dtype) != array) | ((converted < 0) != (array < 0))
+    return converted, lost
 
 
 def tensor_from_numpy(array: ArrayLike, name: str = "") -> Tensor:
