@@ -20,6 +20,10 @@ OPSETS = range(13, 19)
 #: A protobuf message holds at most 2 GiB; this leaves room for the graph beside the weights.
 _MAX_WEIGHTS_BYTES = 2**31 - 2**26
 
+#: tf2onnx's optimizer visits nodes in an order that differs from run to run, and in some orders spoils a sound graph
+#: (seen once in 48 conversions of a network with free image sizes); the checker notices, and another run helps.
+_ATTEMPTS = 3
+
 
 def convert(traced: TracedModel, opset: int = DEFAULT_OPSET) -> "onnx.ModelProto":
     """Convert a traced model to ONNX.
@@ -40,19 +44,31 @@ def convert(traced: TracedModel, opset: int = DEFAULT_OPSET) -> "onnx.ModelProto
         )
     with quiet() as complaints, silent_tensorflow():
         try:
-            graph = _to_onnx_graph(traced, opset)
-            model = graph.make_model(f"Keras model {traced.model.name}", graph_name=traced.model.name)
-            _refuse_unknown_operators(model, traced)
-            _name_dimensions(model.graph.input, traced.inputs)
-            _name_dimensions(model.graph.output, traced.outputs)
-            # Guesses about inner tensors, full of symbols such as unk__6; runtimes infer their own.
-            del model.graph.value_info[:]
-            onnx.checker.check_model(model, full_check=True)
+            for attempt in range(_ATTEMPTS):
+                try:
+                    return _checked_model(traced, opset)
+                except (onnx.shape_inference.InferenceError, onnx.checker.ValidationError):
+                    if attempt == _ATTEMPTS - 1:
+                        raise
         except ConversionError:
             raise
         except Exception as error:
             reason = "; ".join([*complaints, reason_of(error)])
             raise ConversionError(f"model '{traced.model.name}' cannot be converted to ONNX: {reason}") from error
+    raise AssertionError("the last attempt returns or raises")
+
+
+def _checked_model(traced: TracedModel, opset: int) -> "onnx.ModelProto":
+    import onnx
+
+    graph = _to_onnx_graph(traced, opset)
+    model = graph.make_model(f"Keras model {traced.model.name}", graph_name=traced.model.name)
+    _refuse_unknown_operators(model, traced)
+    _name_dimensions(model.graph.input, traced.inputs)
+    _name_dimensions(model.graph.output, traced.outputs)
+    # Guesses about inner tensors, full of symbols such as unk__6; runtimes infer their own.
+    del model.graph.value_info[:]
+    onnx.checker.check_model(model, full_check=True)
     return model
 
 
