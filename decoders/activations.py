@@ -3,7 +3,10 @@
 Floating point warnings are the caller's to silence.
 """
 
+from functools import lru_cache
+
 import numpy as np
+from numpy.typing import NDArray
 
 from headgate.v1.columns import BoolArray, FloatArray
 
@@ -38,11 +41,19 @@ def softmax(logits: FloatArray) -> FloatArray:
     """
     logits = _wide(logits)
     # On short rows argmax and take are several times faster than numpy's max along an axis.
-    best = logits.argmax(axis=1) + np.arange(0, logits.size, logits.shape[1])
+    best = logits.argmax(axis=1) + row_starts(*logits.shape)
     values: FloatArray = logits - logits.take(best)[:, None]
     np.exp(values, out=values)
     values /= np.add.reduce(values, axis=1, keepdims=True)
     return values.astype(np.float32, copy=False)
+
+
+@lru_cache(maxsize=256)
+def row_starts(rows: int, units: int) -> NDArray[np.intp]:
+    """Return the position of each row's first element in a flattened array [rows, units]: [rows], read-only."""
+    starts = np.arange(0, rows * units, units)
+    starts.flags.writeable = False
+    return starts
 
 
 def blank_invalid_rows(values: FloatArray) -> BoolArray:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from headgate.decoders.activations import blank_invalid_rows, softmax
+from headgate.decoders.activations import blank_invalid_rows, row_starts, softmax
 from headgate.decoders.decoder import Decoder
 from headgate.decoders.heads import PROBABILISTIC, check_activation, check_names, describe_units
 from headgate.decoders.options import DecodeOptions
@@ -53,7 +53,7 @@ class MulticlassDecoder(Decoder):
         return MulticlassColumns(
             labels,
             indices,
-            probabilities.take(order + _row_starts(probabilities)),
+            probabilities.take(order + row_starts(*probabilities.shape)[:, None]),
             self.units,
             valid,
             probabilities if options.include_probabilities else None,
@@ -75,7 +75,7 @@ def best_classes(probabilities: FloatArray, k: int) -> NDArray[np.intp]:
         return order[:, None]
     if k == classes or classes <= _SORT_UNITS:
         return np.argsort(-probabilities, axis=1, kind="stable")[:, :k]
-    starts = _row_starts(probabilities)
+    starts = row_starts(*probabilities.shape)[:, None]
     candidates: NDArray[np.intp] = np.argpartition(probabilities, classes - k, axis=1)[:, classes - k :]
     candidates.sort(axis=1)
     ranks = np.argsort(-probabilities.take(candidates + starts), axis=1, kind="stable")
@@ -86,11 +86,6 @@ def best_classes(probabilities: FloatArray, k: int) -> NDArray[np.intp]:
     if np.count_nonzero(tied):
         order[tied] = np.argsort(-probabilities[tied], axis=1, kind="stable")[:, :k]
     return order
-
-
-def _row_starts(array: FloatArray) -> NDArray[np.intp]:
-    """Return the position of each row's first element in the flattened array, [rows, 1]."""
-    return np.arange(0, array.size, array.shape[1])[:, None]
 
 
 def _entropies(probabilities: FloatArray) -> FloatArray:

@@ -66,7 +66,7 @@ def prediction_encoder(head: str, columns: Columns) -> RowEncoder:
     """
     field, encode_columns = _columns_encoder(columns)
     opening = _constant(pb.Prediction, head=head) + tag_of(pb.Prediction, field)
-    if columns.valid.all():
+    if np.count_nonzero(columns.valid) == len(columns.valid):
 
         def encode(start: int, stop: int) -> bytes:
             body = encode_columns(start, stop)
@@ -144,11 +144,13 @@ def _top_label(columns: MulticlassColumns) -> RowEncoder:
     labels, indices = columns.labels.tolist(), columns.indices.tolist()
     scores = columns.top_scores.astype("<f4", copy=False).tobytes()
     classes = columns.classes
-    encoder_of_rows = cache(lambda: _multiclass_rows(columns))
+    several_rows: RowEncoder | None = None
 
     def encode(start: int, stop: int) -> bytes:
+        nonlocal several_rows
         if stop - start != 1:
-            return encoder_of_rows()(start, stop)
+            several_rows = several_rows or _multiclass_rows(columns)
+            return several_rows(start, stop)
         return _before_score(labels[start], indices[start], classes) + scores[4 * start : 4 * stop]
 
     return encode
