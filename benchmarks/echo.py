@@ -32,7 +32,7 @@ def serve_on_headgate() -> None:
     for number in _STOP_SIGNALS:
         signal.signal(number, lambda number, frame: stop.set())
     methods = {UNARY: Method(echo), STREAM: Method(echo, MethodKind.ORDERED_STREAM)}
-    transport = CompletionQueueTransport(methods, on_drained=lambda: None, options=TransportOptions(port=0))
+    transport = CompletionQueueTransport(methods, on_drained=lambda: False, options=TransportOptions(port=0))
     transport.start()
     _report_ready(transport.port)
     stop.wait()

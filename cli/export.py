@@ -84,6 +84,16 @@ def export(
             "--target-log1p", help="Regression: the targets were log1p(y) before scaling.", rich_help_panel=_MEANING
         ),
     ] = False,
+    pad: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="INPUT:AXIS[=FILL],...",
+            help="Fill up a free axis (default: with 0), so that requests of different sizes run as one batch. By "
+            "commas: axes of the same size, and mask=INPUT, which is 1 for real elements. Repeated: other sizes. "
+            "Refused where it changes an answer.",
+            show_default=False,
+        ),
+    ] = None,
     examples: Annotated[
         Path | None, typer.Option(help="Real inputs to compare on too: an .npy or .npz file.", show_default=False)
     ] = None,
@@ -102,6 +112,8 @@ def export(
       headgate export churn.keras models --labels stays,leaves --threshold 0.31
       headgate export price.keras models --units EUR --target-mean 210.5 --target-scale 88
       headgate export scan.keras models --labels organ=@organs.txt --units size=mm
+      headgate export review.keras models --pad tokens:1
+      headgate export review.keras models --pad tokens:1=0,mask=attention
     """
     from rich.console import Console
 
@@ -121,6 +133,7 @@ def export(
         "threshold": _by_head(threshold or [], "--threshold", lambda text: _floats(text, "--threshold")),
         "units": _by_head(units or [], "--units", _split),
         "target_scaling": {key: value for key, value in scaling.items() if value is not None} or None,
+        "paddings": pad,
         "examples": None if examples is None else read_arrays(examples),
         "opset": opset,
     }
@@ -183,7 +196,7 @@ def _floats(text: str | None, option: str) -> list[float] | None:
 
 
 def _print_report(report: "ExportReport", repository: Path) -> None:
-    from headgate.cli.signatures import describe_head, print_sections
+    from headgate.cli.signatures import describe_head, describe_padding, print_sections
     from headgate.v1.tensors import format_spec
 
     signature = report.signature
@@ -191,6 +204,7 @@ def _print_report(report: "ExportReport", repository: Path) -> None:
     sections = {
         "written": [f"{report.path}: {report.name} version {report.version}"],
         "inputs": [f"{spec.name}: {format_spec(spec)}" for spec in signature.inputs],
+        "padding": [describe_padding(padding) for padding in signature.paddings],
         "heads": [describe_head(head) for head in signature.heads],
         "worst error": [f"|onnx - keras| = {worst.max_absolute_error:.2g} in '{worst.output}'"],
         "notes": [_name_options(note) for note in report.notes],

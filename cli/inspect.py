@@ -84,7 +84,13 @@ def _print_table(
 ) -> None:
     from rich.filesize import decimal
 
-    from headgate.cli.signatures import describe_head, describe_provenance, describe_verification, print_sections
+    from headgate.cli.signatures import (
+        describe_head,
+        describe_padding,
+        describe_provenance,
+        describe_verification,
+        print_sections,
+    )
     from headgate.v1.tensors import format_spec
 
     sections = {
@@ -97,6 +103,7 @@ def _print_table(
             "none: the file does not say what its outputs mean; `headgate export` writes files that do"
         ]
     else:
+        sections["padding"] = [describe_padding(padding) for padding in signature.paddings]
         sections["heads"] = [describe_head(head) for head in signature.heads]
         sections["calibration"] = []
         sections["verification"] = describe_verification(signature.verification)

@@ -8,14 +8,9 @@ import os
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
-
-if TYPE_CHECKING:
-    from headgate.server import Server
-    from headgate.server.model import LoadedModel
-
 
 #: Read by grpc's C++ core when it is imported; what the user has set is left alone.
 GRPC_ENVIRONMENT = {
@@ -66,8 +61,15 @@ def serve(
         typer.Option(help="The port to listen on; 0 for any free one.", min=0, max=65535, rich_help_panel="Network"),
     ] = 8001,
     max_message_mb: Annotated[
-        int, typer.Option(help="The largest request, in MiB.", min=1, rich_help_panel="Network")
-    ] = 64,
+        int | None,
+        typer.Option(
+            help="The largest request, in MiB; without it four full batches of the model with the largest rows, "
+            "at least 16, and 64 where sizes are free.",
+            min=1,
+            show_default=False,
+            rich_help_panel="Network",
+        ),
+    ] = None,
     tls_cert: Annotated[
         Path | None,
         typer.Option(
@@ -116,6 +118,24 @@ def serve(
             rich_help_panel="Network",
         ),
     ] = TransportName.AUTO,
+    workers: Annotated[
+        int,
+        typer.Option(
+            help="Processes that share the port, each with its own copy of the models; 0 for one per processor. "
+            "A connection stays with one of them: clients need several to use all.",
+            min=0,
+            rich_help_panel="Execution",
+        ),
+    ] = 1,
+    busy_poll_us: Annotated[
+        int,
+        typer.Option(
+            help="For how long to poll for the next request before going to sleep, in microseconds: single calls are "
+            "answered sooner, for a processor kept busy.",
+            min=0,
+            rich_help_panel="Execution",
+        ),
+    ] = 0,
     provider: Annotated[
         str, typer.Option(help="The onnxruntime provider: cpu, cuda, or a full name.", rich_help_panel="Execution")
     ] = "cpu",
@@ -148,6 +168,15 @@ def serve(
             help="How long a batch may wait for more rows, in microseconds.", min=0, rich_help_panel="Batching"
         ),
     ] = 0,
+    queue_timeout_us: Annotated[
+        int,
+        typer.Option(
+            help="How long a request may wait before it runs, in microseconds, unless it brings a timeout of its own; "
+            "0: as long as its client waits.",
+            min=0,
+            rich_help_panel="Batching",
+        ),
+    ] = 0,
     drain_timeout: Annotated[
         float, typer.Option(help="Seconds that accepted requests may take to finish after SIGTERM.", min=0)
     ] = 30.0,
@@ -163,6 +192,7 @@ def serve(
 
       headgate serve models
       headgate serve models --host 0.0.0.0 --port 9000 --provider cuda
+      headgate serve models --workers 4
       headgate serve models --host unix:/run/headgate.sock
       headgate serve models --host 0.0.0.0 --tls-cert server.pem --tls-key key.pem
 
@@ -189,16 +219,21 @@ def serve(
         repository=repository,
         host=host,
         port=port,
+        workers=workers,
         provider=provider,
         allow_cpu_fallback=allow_cpu_fallback,
         model_defaults=ModelConfig(
             batching=BatchingConfig(
-                max_batch_size=max_batch_size, max_queue_size=max_queue_size, max_queue_delay_us=max_queue_delay_us
+                max_batch_size=max_batch_size,
+                max_queue_size=max_queue_size,
+                max_queue_delay_us=max_queue_delay_us,
+                queue_timeout_us=queue_timeout_us,
             ),
             execution=ExecutionConfig(mode=execution.value),
         ),
         drain_timeout_s=drain_timeout,
-        max_message_bytes=max_message_mb * 1024 * 1024,
+        max_message_bytes=max_message_mb * 1024 * 1024 if max_message_mb else None,
+        busy_poll_us=busy_poll_us,
         tls_cert=tls_cert,
         tls_key=tls_key,
         tls_client_ca=tls_client_ca,
@@ -207,23 +242,10 @@ def serve(
         max_connection_age_grace_s=connection_grace,
         compression=compression.value,
     )
-    if not run(settings, _report_loaded, _report_ready, _report_stopping):
+    if not run(settings, _say):
         # Not typer.Exit: the interpreter's orderly end aborts threads that still run batches in C++.
         sys.stdout.flush()
         os._exit(1)
-
-
-def _report_loaded(model: LoadedModel) -> None:
-    heads = ", ".join(model.decoders) or "no heads: raw tensors only"
-    _say(f"loaded {model.name} version {model.version} on {model.provider} ({heads})")
-
-
-def _report_ready(server: Server) -> None:
-    _say(f"ready: serving on {server.address}")
-
-
-def _report_stopping() -> None:
-    _say("stopping: finishing accepted requests")
 
 
 def _say(line: str) -> None:

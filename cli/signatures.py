@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from headgate.v1 import Activation, Head, Provenance, TargetScaling, Verification
+from headgate.v1 import Activation, Head, Padding, Provenance, TargetScaling, Verification
 
 
 def describe_head(head: Head) -> str:
@@ -54,6 +54,19 @@ def _scaling(scaling: TargetScaling) -> str:
         ", ".join(f"{value:g}" for value in values) for values in (scaling.mean or [0.0], scaling.scale or [1.0])
     )
     return f"scaled back with mean {mean} and scale {scale}{', then expm1' if scaling.log1p else ''}"
+
+
+def describe_padding(padding: Padding) -> str:
+    """Write which sizes may be filled up, with what, and what is cut back.
+
+    >>> from headgate.v1 import PaddedInput
+    >>> describe_padding(Padding(inputs=[PaddedInput(input="tokens", axis=1)], mask="attention"))
+    "tokens, axis 1, is filled up with 0; mask 'attention'"
+    """
+    inputs = [f"{padded.input}, axis {padded.axis}, is filled up with {padded.fill:g}" for padded in padding.inputs]
+    mask = [f"mask '{padding.mask}'"] if padding.mask else []
+    outputs = [f"{padded.output}, axis {padded.axis}, is cut back" for padded in padding.outputs]
+    return "; ".join(inputs + mask + outputs)
 
 
 def describe_verification(verification: Verification) -> list[str]:

@@ -99,8 +99,8 @@ class Client:
             timeout_s: how long the call may take (the first for a model: each of its two calls); None means as long as
                 the client says.
             request_id: any text; comes back as `Predictions.id` and stands in the server's log.
-            options: `heads`, `top_k`, `threshold`, `include_probabilities`, `include_entropy`, `include_margin`;
-                see `headgate.client.Options`.
+            options: `heads`, `top_k`, `threshold`, `include_probabilities`, `include_entropy`, `include_margin`,
+                `priority`, `queue_timeout_us`; see `headgate.client.Options`.
         """
 
         def ask(signature: Signature) -> Predictions:

@@ -1,6 +1,6 @@
 """Predict requests from arrays, checked against the model's signature."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from typing import Any, TypedDict
 
 import numpy as np
@@ -15,7 +15,7 @@ Inputs = ArrayLike | Mapping[str, ArrayLike]
 
 
 class Options(TypedDict, total=False):
-    """How to decode; the keyword arguments that `predict` and `stream_predict` share. All may be left out.
+    """How to run and decode; the keyword arguments that `predict` and `stream_predict` share. All may be left out.
 
     Attributes:
         heads: the names of the heads to answer with; empty means all.
@@ -24,6 +24,9 @@ class Options(TypedDict, total=False):
         include_probabilities: multiclass and multilabel, the probabilities of all labels too.
         include_entropy: multiclass, the entropy of each row too.
         include_margin: multiclass, the margin between the best two labels too.
+        priority: 1 runs first; 0, and a model without priority levels: as the model's settings say.
+        queue_timeout_us: how long the request may wait before it runs, in microseconds; 0 means as long as the model's
+            settings say.
     """
 
     heads: Sequence[str]
@@ -32,6 +35,8 @@ class Options(TypedDict, total=False):
     include_probabilities: bool
     include_entropy: bool
     include_margin: bool
+    priority: int
+    queue_timeout_us: int
 
 
 def build_request(
@@ -50,21 +55,26 @@ def build_request(
     >>> list(request.inputs[0].shape), np.frombuffer(request.inputs[0].raw, "float32").tolist()
     ([2, 2], [1.0, 2.0, 3.0, 4.0])
     """
-    arrays = _by_name(inputs, signature.inputs)
-    tensors = [_tensor(arrays[spec.name], spec) for spec in signature.inputs]
+    masks = {padding.mask for padding in signature.paddings}
+    arrays = _by_name(inputs, signature.inputs, masks)
+    tensors = [_tensor(arrays[spec.name], spec) for spec in signature.inputs if spec.name in arrays]
+    decoding: dict[str, Any] = dict(options)
+    queueing = {name: decoding.pop(name) for name in ("priority", "queue_timeout_us") if name in decoding}
     return PredictRequest(
-        model=model, version=version, id=request_id, inputs=tensors, options=PredictOptions(**options)
+        model=model, version=version, id=request_id, inputs=tensors, options=PredictOptions(**decoding), **queueing
     )
 
 
-def _by_name(inputs: Inputs, specs: Sequence[TensorSpec]) -> Mapping[str, ArrayLike]:
+def _by_name(inputs: Inputs, specs: Sequence[TensorSpec], masks: Set[str]) -> Mapping[str, ArrayLike]:
+    """Return the inputs by name; masks may be missing, which the server then makes."""
     takes = ", ".join(f"'{spec.name}' ({format_spec(spec)})" for spec in specs)
     if not isinstance(inputs, Mapping):
-        if len(specs) != 1:
+        needed = [spec.name for spec in specs if spec.name not in masks]
+        if len(needed) != 1:
             raise InvalidRequestError(f"the model has {len(specs)} inputs: {takes}; send a dict with an array for each")
-        return {specs[0].name: inputs}
+        return {needed[0]: inputs}
     names = {spec.name for spec in specs}
-    for problem, odd in (("has no input", inputs.keys() - names), ("also needs input", names - inputs.keys())):
+    for problem, odd in (("has no input", inputs.keys() - names), ("also needs input", names - masks - inputs.keys())):
         if odd:
             listed = ", ".join(f"'{name}'" for name in sorted(odd))
             raise InvalidRequestError(f"the model {problem} {listed}; it takes {takes}")

@@ -6,6 +6,7 @@
   + HeadInferenceError
   + ConversionError
   + VerificationError
+  + PaddingError
   + RepositoryError
 """
 
@@ -35,6 +36,10 @@ class ConversionError(ExportError):
 
 class VerificationError(ExportError):
     """The ONNX model does not compute what the Keras model computes."""
+
+
+class PaddingError(ExportError):
+    """A padding cannot be read, names what the model does not have, or changes the model's answers."""
 
 
 class RepositoryError(ExportError):

@@ -18,10 +18,11 @@ from headgate.exporter.heads import build_heads
 from headgate.exporter.keras_models import SourceModel, load_source
 from headgate.exporter.libraries import quiet, require_libraries, versions
 from headgate.exporter.losses import LOST_LOSS, Loss, losses_of
+from headgate.exporter.padding import find_padding, prove_padding
 from headgate.exporter.repository import check_target, write_version
 from headgate.exporter.traced_models import trace
 from headgate.exporter.verification import verify
-from headgate.v1 import Provenance, Signature, TargetScaling
+from headgate.v1 import Padding, Provenance, Signature, TargetScaling
 from headgate.v1.signatures import METADATA_KEY, SCHEMA_VERSION, signature_to_json
 
 if TYPE_CHECKING:
@@ -59,6 +60,7 @@ def export_model(
     threshold: float | Sequence[float] | Mapping[str, float | Sequence[float]] | None = None,
     units: str | Sequence[str] | Mapping[str, str | Sequence[str]] | None = None,
     target_scaling: TargetScaling | Mapping[str, Any] | object | None = None,
+    paddings: Sequence[str | Padding] = (),
     examples: ArrayLike | Mapping[str, ArrayLike] | None = None,
     opset: int = conversion.DEFAULT_OPSET,
     safe_mode: bool = True,
@@ -87,6 +89,11 @@ def export_model(
         units: the unit of a regression's targets: `"mg/dl"`.
         target_scaling: how a regression's targets were scaled for training, undone while serving:
             `{"mean": ..., "scale": ..., "log1p": ...}` (see head.proto), or a fitted scikit-learn StandardScaler.
+        paddings: the free axes of inputs that the server may fill up, so that requests of different sizes run as one
+            batch: each a `headgate.v1.Padding` or, shorter, `"tokens:1"`, `"tokens:1=0,segments:1=0"` for axes that
+            have one size (with what is filled in; default 0, text is filled with ""),
+            `"tokens:1,mask=attention"` for a model with an input that tells real elements from those filled in. The
+            outputs' axes that have this size are found. Refused where it changes an answer.
         examples: real inputs to compare on as well: an array [rows, ...], or `{input: array}`. Needed for models that
             take text, and for subclassed models that take integers, since Keras does not record that.
         opset: the ONNX operator set, 13 to 18.
@@ -113,6 +120,7 @@ def export_model(
         check_target(Path(repository), target, version)
         traced = trace(source.model, examples)
         arrays = None if examples is None else named_arrays(traced.inputs, examples)
+        found_paddings = find_padding(paddings, traced)
 
         report_stage("infer heads")
         shortcuts = {
@@ -132,6 +140,7 @@ def export_model(
 
         report_stage("convert")
         onnx_model = convert(traced, opset)
+        onnx_bytes = onnx_model.SerializeToString()
 
         report_stage("verify")
         signature = Signature(
@@ -139,7 +148,8 @@ def export_model(
             inputs=traced.inputs,
             outputs=traced.outputs,
             heads=built_heads,
-            verification=verify(traced, onnx_model.SerializeToString(), arrays),
+            verification=verify(traced, onnx_bytes, arrays),
+            paddings=prove_padding(found_paddings, traced, onnx_bytes, arrays) if found_paddings else [],
             provenance=_provenance(source, opset),
         )
 

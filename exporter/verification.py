@@ -39,16 +39,8 @@ def verify(traced: TracedModel, onnx_bytes: bytes, examples: Arrays | None = Non
         VerificationError: an output is off by more than the tolerance, the ONNX model does not run, or there is nothing
             to compare with.
     """
-    import onnxruntime
-
-    absolute, relative = _HALF_TOLERANCES if _computes_in_16_bits(traced) else _TOLERANCES
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4
-    try:
-        session = onnxruntime.InferenceSession(onnx_bytes, options, providers=["CPUExecutionProvider"])
-    except Exception as error:
-        raise VerificationError(f"onnxruntime cannot load the converted model: {reason_of(error)}") from error
-
+    session = open_session(onnx_bytes)
+    absolute, relative = tolerances_of(traced)
     verification = Verification(absolute_tolerance=absolute, relative_tolerance=relative)
     for origin, inputs in _batches(traced, examples):
         rows = len(next(iter(inputs.values())))
@@ -70,6 +62,28 @@ def verify(traced: TracedModel, onnx_bytes: bytes, examples: Arrays | None = Non
         for (name, keras_output), onnx_output in zip(expected.items(), actual, strict=True):
             verification.checks.append(_compare(name, origin, keras_output, onnx_output, absolute, relative))
     return verification
+
+
+def open_session(onnx_bytes: bytes) -> Any:
+    """Load an ONNX model into onnxruntime, on the CPU.
+
+    Raises:
+        VerificationError: it does not load.
+    """
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    try:
+        return onnxruntime.InferenceSession(onnx_bytes, options, providers=["CPUExecutionProvider"])
+    except Exception as error:
+        raise VerificationError(f"onnxruntime cannot load the converted model: {reason_of(error)}") from error
+
+
+def tolerances_of(traced: TracedModel) -> tuple[float, float]:
+    """Return how much outputs may differ: absolutely, and as a part of the value."""
+    in_16_bits = any(layer.compute_dtype in ("float16", "bfloat16") for layer in traced.model._flatten_layers())
+    return _HALF_TOLERANCES if in_16_bits else _TOLERANCES
 
 
 def _compare(
@@ -113,15 +127,16 @@ def _batches(traced: TracedModel, examples: Arrays | None) -> Iterator[tuple[str
         raise VerificationError(f"input '{text[0]}' takes text, which cannot be made up; hand over examples=")
     if not text:
         random = np.random.default_rng(0)
-        vocabulary = _vocabulary(traced)
+        vocabulary = vocabulary_of(traced)
         for rows, free in zip(BATCH_SIZES, _FREE_SIZES, strict=True):
-            yield "random", {spec.name: _random(spec, rows, free, vocabulary, random) for spec in traced.inputs}
+            yield "random", {spec.name: random_tensor(spec, rows, free, vocabulary, random) for spec in traced.inputs}
     if examples is not None:
         for rows in BATCH_SIZES:
             yield "given", {name: array.take(range(rows), axis=0, mode="wrap") for name, array in examples.items()}
 
 
-def _random(spec: TensorSpec, rows: int, free: int, vocabulary: int, random: np.random.Generator) -> NDArray[Any]:
+def random_tensor(spec: TensorSpec, rows: int, free: int, vocabulary: int, random: np.random.Generator) -> NDArray[Any]:
+    """Draw a tensor of `rows` rows, free dimensions of size `free`, integers below `vocabulary`."""
     dtype = NUMPY_DTYPES[spec.datatype]
     shape = [rows, *(free if size < 0 else size for size in spec.shape[1:])]
     if dtype.kind == "b":
@@ -131,7 +146,7 @@ def _random(spec: TensorSpec, rows: int, free: int, vocabulary: int, random: np.
     return random.standard_normal(shape).astype(dtype)
 
 
-def _vocabulary(traced: TracedModel) -> int:
+def vocabulary_of(traced: TracedModel) -> int:
     """Return a number below which integers are safe for every lookup of the model."""
     import keras
 
@@ -142,10 +157,6 @@ def _vocabulary(traced: TracedModel) -> int:
         elif isinstance(layer, keras.layers.CategoryEncoding):
             sizes.append(layer.num_tokens)
     return min(sizes)
-
-
-def _computes_in_16_bits(traced: TracedModel) -> bool:
-    return any(layer.compute_dtype in ("float16", "bfloat16") for layer in traced.model._flatten_layers())
 
 
 def _text(value: str | bytes) -> str:

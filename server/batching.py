@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import heapq
+import itertools
+import math
 from collections import OrderedDict
+from collections.abc import Iterable
 
 from headgate.server.errors import QueueFullError
 from headgate.server.inference import InferenceRequest, ShapeGroup
@@ -11,83 +15,164 @@ from headgate.server.inference import InferenceRequest, ShapeGroup
 class BatchQueue:
     """A bounded queue of requests, taken a batch at a time.
 
-    A batch holds requests of one shape group, oldest first, up to `max_batch_size` rows. A single request with more
-    rows than that is a batch of its own. The group whose oldest request has waited longest goes first.
+    A batch holds requests of one shape group, up to `max_batch_size` rows: by priority, then oldest first. The group
+    whose first request is the most urgent, or else has waited longest, goes first. No request may have more rows.
     """
 
     def __init__(self, max_batch_size: int, max_queue_size: int) -> None:
         self.max_batch_size = max_batch_size
         self.max_queue_size = max_queue_size
         self._count = 0
-        self._groups: dict[ShapeGroup, OrderedDict[InferenceRequest, None]] = {}
+        self._lanes: dict[tuple[int, ShapeGroup], _Lane] = {}
+        # Requests with a queue timeout, by the end of it; those that have left the queue are skipped.
+        self._timeouts: list[tuple[float, int, InferenceRequest]] = []
+        self._numbers = itertools.count()
 
     def __len__(self) -> int:
         """Return how many requests wait."""
         return self._count
 
-    def put(self, request: InferenceRequest) -> None:
-        """Add a request.
+    def put(self, request: InferenceRequest) -> InferenceRequest | None:
+        """Add a request; return the one that had to make room for it.
+
+        In a full queue that is the youngest of the last priority, if the new one is of a better. The later parts of a
+        request that runs in parts always have room: its first part took it.
 
         Raises:
-            QueueFullError: `max_queue_size` requests wait already.
+            QueueFullError: `max_queue_size` requests wait already, all of the same priority or a better one.
         """
-        if self._count >= self.max_queue_size:
-            raise QueueFullError(f"the queue is full: {self._count} requests are waiting; try again later")
+        displaced = None
+        if self._count >= self.max_queue_size and not request.parts_before:
+            displaced = self._make_room(request.priority)
         self._count += 1
-        group = self._groups.get(request.group)
-        if group is None:
-            group = self._groups[request.group] = OrderedDict()
-        group[request] = None
+        key = request.priority, request.group
+        lane = self._lanes.get(key)
+        if lane is None:
+            lane = self._lanes[key] = _Lane()
+        lane[request] = None
+        lane.rows += request.rows
+        if request.start_by < request.deadline:
+            self._note_timeout(request)
+        return displaced
 
     def remove(self, request: InferenceRequest) -> bool:
         """Take a request out; return False if it does not wait (any more)."""
-        group = self._groups.get(request.group)
-        if group is None or request not in group:
+        if not self._holds(request):
             return False
-        del group[request]
-        self._forget(request.group, group, 1)
+        self._drop((request.priority, request.group), [request])
         return True
 
     def oldest_ns(self) -> int:
         """Return the arrival time of the request that has waited longest. Only for a queue that is not empty."""
-        return min(next(iter(group)).arrived_ns for group in self._groups.values())
+        return min(lane.oldest_ns for lane in self._lanes.values())
 
     def is_batch_full(self) -> bool:
         """Return whether some group has the rows of a full batch."""
-        return any(sum(request.rows for request in group) >= self.max_batch_size for group in self._groups.values())
+        rows: dict[ShapeGroup, int] = {}
+        for (_, group), lane in self._lanes.items():
+            rows[group] = rows.get(group, 0) + lane.rows
+        return max(rows.values(), default=0) >= self.max_batch_size
+
+    def rows_ahead(self, priority: int) -> int:
+        """Return how many rows would run before a request of a priority that came now."""
+        return sum(lane.rows for (level, _), lane in self._lanes.items() if level <= priority)
 
     def take(self, now: float) -> tuple[list[InferenceRequest], list[InferenceRequest]]:
         """Take the next batch: the requests to run, and those found expired at `now` (seconds of `time.time()`)."""
         batch: list[InferenceRequest] = []
         expired: list[InferenceRequest] = []
-        while self._groups and not batch:
-            key, group = (
-                min(self._groups.items(), key=_head_arrival)
-                if len(self._groups) > 1
-                else next(iter(self._groups.items()))
-            )
+        while self._lanes and not batch:
             size = 0
-            for request in group:
-                if request.deadline <= now:
-                    expired.append(request)
-                elif batch and size + request.rows > self.max_batch_size:
+            for key in self._next_lanes():
+                taken, late, size, is_full = self._lanes[key].choose(now, size, self.max_batch_size)
+                self._drop(key, itertools.chain(taken, late))
+                batch += taken
+                expired += late
+                if is_full:
                     break
-                else:
-                    batch.append(request)
-                    size += request.rows
-            waiting = len(group)
-            for request in batch:
-                del group[request]
-            for request in expired:
-                group.pop(request, None)
-            self._forget(key, group, waiting - len(group))
         return batch, expired
 
-    def _forget(self, key: ShapeGroup, group: OrderedDict[InferenceRequest, None], count: int) -> None:
-        self._count -= count
-        if not group:
-            del self._groups[key]
+    def next_timeout(self) -> float:
+        """Return when the next queue timeout ends, in seconds of `time.time()`; `math.inf` if there is none."""
+        while self._timeouts:
+            start_by, _, request = self._timeouts[0]
+            if self._holds(request):
+                return start_by
+            heapq.heappop(self._timeouts)
+        return math.inf
+
+    def take_timed_out(self, now: float) -> list[InferenceRequest]:
+        """Take the requests whose queue timeout has ended at `now` (seconds of `time.time()`)."""
+        timed_out = []
+        while self.next_timeout() <= now:
+            request = heapq.heappop(self._timeouts)[2]
+            self.remove(request)
+            timed_out.append(request)
+        return timed_out
+
+    def _holds(self, request: InferenceRequest) -> bool:
+        return request in self._lanes.get((request.priority, request.group), ())
+
+    def _make_room(self, priority: int) -> InferenceRequest:
+        level, group = max(self._lanes, key=lambda key: (key[0], self._lanes[key].youngest_ns))
+        if level <= priority:
+            raise QueueFullError(f"the queue is full: {self._count} requests are waiting; try again later")
+        displaced = next(reversed(self._lanes[level, group]))
+        self._drop((level, group), [displaced])
+        return displaced
+
+    def _next_lanes(self) -> list[tuple[int, ShapeGroup]]:
+        """Return the lanes that the next batch is taken from, in order."""
+        if len(self._lanes) == 1:
+            return list(self._lanes)
+        _, group = min(self._lanes, key=lambda key: (key[0], self._lanes[key].oldest_ns))
+        return sorted(key for key in self._lanes if key[1] == group)
+
+    def _drop(self, key: tuple[int, ShapeGroup], requests: Iterable[InferenceRequest]) -> None:
+        lane = self._lanes[key]
+        for request in requests:
+            del lane[request]
+            lane.rows -= request.rows
+            self._count -= 1
+        if not lane:
+            del self._lanes[key]
+
+    def _note_timeout(self, request: InferenceRequest) -> None:
+        # Requests that ran long before their timeout would otherwise be kept until then.
+        if len(self._timeouts) > 2 * self._count + 64:
+            self._timeouts = [entry for entry in self._timeouts if self._holds(entry[2])]
+            heapq.heapify(self._timeouts)
+        heapq.heappush(self._timeouts, (request.start_by, next(self._numbers), request))
 
 
-def _head_arrival(item: tuple[ShapeGroup, OrderedDict[InferenceRequest, None]]) -> int:
-    return next(iter(item[1])).arrived_ns
+class _Lane(OrderedDict[InferenceRequest, None]):
+    """The waiting requests of one priority and shape group, oldest first."""
+
+    rows = 0
+
+    @property
+    def oldest_ns(self) -> int:
+        return next(iter(self)).arrived_ns
+
+    @property
+    def youngest_ns(self) -> int:
+        return next(reversed(self)).arrived_ns
+
+    def choose(
+        self, now: float, size: int, max_batch_size: int
+    ) -> tuple[list[InferenceRequest], list[InferenceRequest], int, bool]:
+        """Choose what goes on filling a batch of `size` rows.
+
+        Returns what is taken, what has expired, the new size, and whether the next request does not fit.
+        """
+        taken: list[InferenceRequest] = []
+        late: list[InferenceRequest] = []
+        for request in self:
+            if request.start_by <= now:
+                late.append(request)
+            elif size and size + request.rows > max_batch_size:
+                return taken, late, size, True
+            else:
+                taken.append(request)
+                size += request.rows
+        return taken, late, size, False

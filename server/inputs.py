@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from headgate.server.errors import InvalidArgumentError, StartupError
 from headgate.server.inference import InferenceRequest, InputBuffer, ShapeGroup
-from headgate.v1 import DataType, TensorSpec
+from headgate.server.joining import InputJoiner
+from headgate.server.padding import ModelPadding
+from headgate.v1 import DataType, Padding, TensorSpec
 from headgate.v1.tensors import NUMPY_DTYPES, convert, data_type_name, format_shape, format_spec, text_array
 
 # protobuf looks enum values up by name, each time: too slow for every request.
 _UNSPECIFIED = DataType.DATA_TYPE_UNSPECIFIED
 _STRING = DataType.DATA_TYPE_STRING
+# `bytes | memoryview` would be made anew for every request.
+_RAW = (bytes, memoryview)
 #: No message could hold such a row; but one without rows could claim it.
 _MAX_ROW_ELEMENTS = 2**31
 
@@ -35,12 +39,12 @@ class GivenTensor:
 
     name: str
     shape: tuple[int, ...] | None
-    data: bytes | NDArray[Any]
+    data: bytes | memoryview | NDArray[Any]
     data_type: DataType = _UNSPECIFIED
 
 
 class ModelInput:
-    """One input of a model: checks tensors for it, and joins those of a batch."""
+    """One input of a model, against which tensors are checked."""
 
     def __init__(self, spec: TensorSpec) -> None:
         """Take what the model says of its input.
@@ -71,12 +75,12 @@ class ModelInput:
         data = tensor.data
         if tensor.data_type not in (self.data_type, _UNSPECIFIED):
             raise self._wrong_type(data_type_name(tensor.data_type))
-        if self.is_text and isinstance(data, bytes) and not data:
+        if self.is_text and isinstance(data, _RAW) and not data:
             data = np.empty(0, object)
-        count = len(data) // self.dtype.itemsize if isinstance(data, bytes) else data.size
+        count = len(data) // self.dtype.itemsize if isinstance(data, _RAW) else data.size
         shape = self._infer_shape(count) if tensor.shape is None else tensor.shape
         self._check_shape(shape)
-        if isinstance(data, bytes):
+        if isinstance(data, _RAW):
             return self._bind_raw(data, shape), shape
         if count != math.prod(shape):
             raise InvalidArgumentError(
@@ -84,19 +88,7 @@ class ModelInput:
             )
         return self._convert(data), shape
 
-    def join(self, requests: Sequence[InferenceRequest], index: int, rows: int) -> NDArray[Any]:
-        """Put one input of a batch's requests together: [rows, ...]. A single request is not copied."""
-        item_shape = self.item_shape if self.is_fixed else requests[0].group[index]
-        if len(requests) == 1:
-            data = requests[0].inputs[index]
-        elif self.is_text:
-            data = np.concatenate([cast("NDArray[np.object_]", request.inputs[index]) for request in requests])
-        else:
-            data = b"".join([cast("bytes", request.inputs[index]) for request in requests])
-        array = data if isinstance(data, np.ndarray) else np.frombuffer(data, self.dtype)
-        return array.reshape(rows, *item_shape)
-
-    def _bind_raw(self, data: bytes, shape: tuple[int, ...]) -> bytes:
+    def _bind_raw(self, data: bytes | memoryview, shape: tuple[int, ...]) -> bytes | memoryview:
         if self.is_text:
             raise InvalidArgumentError(
                 f"input '{self.name}' takes text, which cannot travel as raw bytes; fill `strings`"
@@ -185,8 +177,31 @@ class ModelInput:
 class ModelInputs:
     """All inputs of a model."""
 
-    def __init__(self, specs: Sequence[TensorSpec]) -> None:
+    def __init__(
+        self,
+        specs: Sequence[TensorSpec],
+        outputs: Sequence[TensorSpec] = (),
+        paddings: Iterable[Padding] = (),
+        pad_to_bucket: bool = False,
+    ) -> None:
+        """Take what the model and its signature say of the inputs.
+
+        Args:
+            specs: the inputs.
+            outputs: the outputs, which paddings may name.
+            paddings: the axes along which requests are filled up to share a batch.
+            pad_to_bucket: whether they are filled up to the next power of two, and not just to the largest of the
+                batch: for devices that are slow on a shape that is new to them.
+
+        Raises:
+            StartupError: an input has no free batch dimension.
+            ValueError: a padding names what the model does not have, or what cannot be filled up.
+        """
         self.inputs = [ModelInput(spec) for spec in specs]
+        self.padding = ModelPadding(paddings, specs, outputs)
+        self._joiners = [
+            InputJoiner(index, spec, self.padding.fills.get(index), pad_to_bucket) for index, spec in enumerate(specs)
+        ]
         self._index = {model_input.name: index for index, model_input in enumerate(self.inputs)}
         self._is_fixed = all(model_input.is_fixed for model_input in self.inputs)
 
@@ -195,40 +210,52 @@ class ModelInputs:
 
         Raises:
             InvalidArgumentError: an input is missing, unknown, given twice, of a wrong type or shape, or of other rows
-                than the first.
+                than the first; or sizes differ that are padded together.
         """
         if len(self.inputs) == 1 and len(tensors) == 1 and tensors[0].name in ("", self.inputs[0].name):
             buffer, shape = self.inputs[0].bind(tensors[0])
-            return [buffer], shape[0], () if self._is_fixed else (shape[1:],)
-        ordered = self._order(tensors)
-        bound = [model_input.bind(tensor) for model_input, tensor in zip(self.inputs, ordered, strict=True)]
-        rows = bound[0][1][0]
-        for model_input, (_, shape) in zip(self.inputs, bound, strict=True):
+            return [buffer], shape[0], () if self._is_fixed else self.padding.group((shape[1:],))
+        bound = self._bind(tensors)
+        first, (_, (rows, *_)) = next(iter(bound.items()))
+        for index, (_, shape) in bound.items():
             if shape[0] != rows:
                 raise InvalidArgumentError(
-                    f"input '{model_input.name}' has {shape[0]} rows, input '{self.inputs[0].name}' has {rows}; "
-                    "all inputs of a request have the same number"
+                    f"input '{self.inputs[index].name}' has {shape[0]} rows, input '{self.inputs[first].name}' has "
+                    f"{rows}; all inputs of a request have the same number"
                 )
-        group = () if self._is_fixed else tuple(shape[1:] for _, shape in bound)
-        return [buffer for buffer, _ in bound], rows, group
+        for mask, (index, axis) in self.padding.masks.items():
+            if mask not in bound:
+                size = bound[index][1][axis + 1]
+                ones = np.ones(rows * size, self.inputs[mask].dtype)
+                bound[mask] = ones.view(np.uint8).data, (rows, size)
+        ordered = [bound[index] for index in range(len(self.inputs))]
+        group = () if self._is_fixed else self.padding.group(tuple(shape[1:] for _, shape in ordered))
+        return [buffer for buffer, _ in ordered], rows, group
 
     def join(self, requests: Sequence[InferenceRequest], rows: int) -> list[NDArray[Any]]:
-        """Put the inputs of a batch together: one array [rows, ...] for each input of the model."""
-        return [model_input.join(requests, index, rows) for index, model_input in enumerate(self.inputs)]
+        """Put the inputs of a batch together: one array [rows, ...] for each input of the model.
 
-    def _order(self, tensors: Sequence[GivenTensor]) -> list[GivenTensor]:
-        given: dict[str, GivenTensor] = {}
+        Large arrays are overwritten by the next batch that the same thread joins.
+        """
+        return [joiner.join(requests, rows) for joiner in self._joiners]
+
+    def _bind(self, tensors: Sequence[GivenTensor]) -> dict[int, tuple[InputBuffer, tuple[int, ...]]]:
+        """Return the elements and the shape of each tensor by the index of its input; masks may be missing."""
+        given: dict[int, GivenTensor] = {}
         for tensor in tensors:
-            if tensor.name not in self._index:
+            index = self._index.get(tensor.name)
+            if index is None:
                 raise InvalidArgumentError(f"there is no input '{tensor.name}'; the model takes {self._describe()}")
-            if tensor.name in given:
+            if index in given:
                 raise InvalidArgumentError(f"input '{tensor.name}' came twice; send it once")
-            given[tensor.name] = tensor
-        missing = [name for name in self._index if name not in given]
+            given[index] = tensor
+        missing = [
+            name for name, index in self._index.items() if index not in given and index not in self.padding.masks
+        ]
         if missing:
             names = ", ".join(f"'{name}'" for name in missing)
             raise InvalidArgumentError(f"input {names} is missing; the model takes {self._describe()}")
-        return [given[name] for name in self._index]
+        return {index: self.inputs[index].bind(given[index]) for index in sorted(given)}
 
     def _describe(self) -> str:
         return ", ".join(f"'{model_input.name}' ({format_spec(model_input.spec)})" for model_input in self.inputs)

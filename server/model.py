@@ -11,13 +11,16 @@ from pathlib import Path
 import numpy as np
 
 from headgate.decoders import Decoder, HeadError, decoder_for
-from headgate.server.config import ModelConfig
+from headgate.server.batch_runner import BatchRunner
+from headgate.server.config import CONFIG_FILE, ModelConfig
 from headgate.server.errors import StartupError
 from headgate.server.inference import InferenceRequest
 from headgate.server.inputs import ModelInputs
 from headgate.server.processors import available_processors
-from headgate.server.scheduling import BatchRunner, InlineScheduler, Scheduler, ThreadScheduler
+from headgate.server.providers import CPU, resolve_provider
+from headgate.server.scheduling import InlineScheduler, Scheduler, ThreadScheduler
 from headgate.server.session import Session, example_inputs
+from headgate.server.splitting import SplitRequest
 from headgate.server.statistics import Statistics
 from headgate.v1 import DataType, Signature
 from headgate.v1.signatures import METADATA_KEY, SCHEMA_VERSION, signature_from_json
@@ -45,7 +48,14 @@ class LoadedModel:
     """
 
     def __init__(
-        self, name: str, version: int, path: Path, config: ModelConfig, provider: str, allow_cpu_fallback: bool = False
+        self,
+        name: str,
+        version: int,
+        path: Path,
+        config: ModelConfig,
+        provider: str,
+        allow_cpu_fallback: bool = False,
+        processors: int | None = None,
     ) -> None:
         """Load, check and warm up a model.
 
@@ -56,6 +66,7 @@ class LoadedModel:
             config: its serving knobs.
             provider: a full onnxruntime provider name.
             allow_cpu_fallback: whether the CPU will do where the provider cannot be used.
+            processors: how many its instances share; None for all that this process may use.
 
         Raises:
             StartupError: the file, its signature or the device is not usable; the message names the file and says why.
@@ -66,20 +77,30 @@ class LoadedModel:
         #: Makes a renderer for this model, or gives the one made before for the same arguments: requests share it.
         self.renderer = functools.lru_cache(maxsize=256)(lambda kind, *arguments: kind(self, *arguments))
         threads = config.execution.intra_op_threads
-        session = Session(path, provider, threads or 1, allow_cpu_fallback)
+        if config.execution.provider is not None:
+            try:
+                provider = resolve_provider(config.execution.provider, allow_cpu_fallback)
+            except StartupError as error:
+                raise StartupError(f"{path.parent.parent / CONFIG_FILE}: execution.provider: {error}") from error
+        max_rows = config.batching.max_batch_size
+        session = Session(path, provider, threads or 1, allow_cpu_fallback, config.execution, max_rows)
+        on_cpu = session.provider == CPU
         try:
             self.signature = _read_signature(session)
-            self.inputs = ModelInputs(session.inputs)
+            # Other devices than the CPU prepare themselves for each shape that is new to them.
+            self.inputs = ModelInputs(
+                session.inputs, session.outputs, self.signature.paddings, pad_to_bucket=not on_cpu
+            )
             self.decoders = _decoders(self.signature, session)
-            batch_s = _time_batch(session, config.batching.max_batch_size, path)
+            batch_s = _time_batch(session, max_rows, path)
         except (StartupError, HeadError, ValueError) as error:
             raise StartupError(f"{path}: {error}") from error
-        inline = _runs_inline(batch_s, config)
+        inline = _runs_inline(batch_s, config, on_cpu)
         if not inline and not threads:
-            threads = max(1, available_processors() // config.execution.instances)
+            threads = max(1, (processors or available_processors()) // config.execution.instances) if on_cpu else 1
             if threads > 1:
-                session = Session(path, provider, threads, allow_cpu_fallback)
-                _time_batch(session, config.batching.max_batch_size, path)
+                session = Session(path, provider, threads, allow_cpu_fallback, config.execution, max_rows)
+                batch_s = _time_batch(session, max_rows, path)
         self.session = session
         self.config = config
         self.provider = session.provider
@@ -87,12 +108,12 @@ class LoadedModel:
         self.scheduler: Scheduler = (
             InlineScheduler(runner, config.batching)
             if inline
-            else ThreadScheduler(runner, config.batching, config.execution.instances)
+            else ThreadScheduler(runner, config.batching, config.execution.instances, batch_s)
         )
         _log.info(
             "loaded %s version %d on %s: %s, a batch of %d takes %.2f ms",
             name, version, self.provider, "inline" if inline else f"{config.execution.instances} x {threads} threads",
-            config.batching.max_batch_size, batch_s * 1e3,
+            max_rows, batch_s * 1e3,
         )  # fmt: skip
 
     def submit(self, request: InferenceRequest) -> None:
@@ -100,28 +121,33 @@ class LoadedModel:
 
         Raises:
             QueueFullError: there is no room.
+            DeadlineExceededError: it would not be done in time.
         """
-        self.scheduler.submit(request)
+        max_rows = self.config.batching.max_batch_size
+        if request.rows > max_rows:
+            SplitRequest(request, max_rows, self.scheduler.submit).start()
+        else:
+            self.scheduler.submit(request)
 
     def close(self) -> None:
         """Finish what is queued and end the threads."""
         self.scheduler.close()
 
 
-def _runs_inline(batch_s: float, config: ModelConfig) -> bool:
+def _runs_inline(batch_s: float, config: ModelConfig, on_cpu: bool) -> bool:
     if config.execution.mode == "auto":
-        # To wait for more rows, or to run two batches at a time, takes a thread.
-        free = config.batching.max_queue_delay_us == 0 and config.execution.instances == 1
+        # To wait for more rows, or to run two batches at a time, takes a thread. While a device works, the I/O thread
+        # can do something else.
+        free = on_cpu and config.batching.max_queue_delay_us == 0 and config.execution.instances == 1
         return free and batch_s < _INLINE_LIMIT_S
     return config.execution.mode == "inline"
 
 
 def _time_batch(session: Session, rows: int, path: Path) -> float:
-    """Warm up, and return the seconds that a batch of zeros takes (the median of a few)."""
+    """Warm every batch size up, and return the seconds that a batch of zeros takes (the median of a few)."""
     inputs = example_inputs(session.inputs, rows)
     try:
-        session.run(example_inputs(session.inputs, 1))
-        session.run(inputs)
+        session.warm_up(rows)
         seconds = []
         for _ in range(5):
             start = time.perf_counter()

@@ -59,7 +59,9 @@ class ModelRepository:
         """Whether all models are ready."""
         return all(entry.state is ModelState.READY for entry in self)
 
-    def load(self, entry: ModelEntry, provider: str, allow_cpu_fallback: bool) -> LoadedModel:
+    def load(
+        self, entry: ModelEntry, provider: str, allow_cpu_fallback: bool, processors: int | None = None
+    ) -> LoadedModel:
         """Load a model of this repository.
 
         Raises:
@@ -67,7 +69,13 @@ class ModelRepository:
         """
         try:
             entry.model = LoadedModel(
-                entry.name, entry.version, entry.path / MODEL_FILE, entry.config, provider, allow_cpu_fallback
+                entry.name,
+                entry.version,
+                entry.path / MODEL_FILE,
+                entry.config,
+                provider,
+                allow_cpu_fallback,
+                processors,
             )
         except StartupError as error:
             entry.state, entry.reason = ModelState.UNAVAILABLE, str(error)

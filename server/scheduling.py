@@ -3,111 +3,41 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Sequence
 from typing import Protocol
 
+from headgate.server.batch_runner import BatchRunner
+from headgate.server.batch_times import BatchTimes
 from headgate.server.batching import BatchQueue
 from headgate.server.config import BatchingConfig
-from headgate.server.errors import DeadlineExceededError, InternalError, QueueFullError, first_line
-from headgate.server.inference import InferenceRequest, Outputs, Renderer
-from headgate.server.inputs import ModelInputs
-from headgate.server.session import Session
-from headgate.server.statistics import Statistics
+from headgate.server.errors import DeadlineExceededError, QueueFullError, ServerError
+from headgate.server.inference import InferenceRequest
 
 _log = logging.getLogger(__name__)
 
-
-class BatchRunner:
-    """Runs one batch after another of a model: join, run, render, answer, count."""
-
-    def __init__(self, session: Session, inputs: ModelInputs, statistics: Statistics, name: str) -> None:
-        self.statistics = statistics
-        self._session = session
-        self._inputs = inputs
-        self._name = name
-
-    def run(self, requests: Sequence[InferenceRequest]) -> None:
-        """Run requests as one batch and answer each. If it fails, run each alone, so that only the guilty one fails."""
-        clock = time.perf_counter_ns
-        started = clock()
-        rows = 0
-        for request in requests:
-            request.start = rows
-            rows += request.rows
-            request.stop = rows
-        try:
-            inputs = self._inputs.join(requests, rows)
-            joined = clock()
-            outputs = self._session.run(inputs)
-            _check_rows(outputs, rows)
-        except Exception as error:
-            self._recover(requests, error)
-            return
-        ran = clock()
-        answers = self._render(requests, outputs)
-        # Counted first, so that who has an answer finds it in the statistics.
-        answered = [request for request, _ in answers]
-        self.statistics.record_batch(answered, rows, started, joined - started, ran - joined, clock() - ran)
-        for request, answer in answers:
-            request.call.reply(answer)
-
-    def expire(self, requests: Sequence[InferenceRequest]) -> None:
-        """Answer requests whose deadline passed while they waited."""
-        for request in requests:
-            self.statistics.expired += 1
-            request.call.fail(
-                DeadlineExceededError("the deadline passed while the request waited for its turn; it was not run")
-            )
-
-    def _render(self, requests: Sequence[InferenceRequest], outputs: Outputs) -> list[tuple[InferenceRequest, bytes]]:
-        """Make the answers; requests whose answer cannot be made fail at once."""
-        answers: list[tuple[InferenceRequest, bytes]] = []
-        by_renderer: dict[Renderer, list[InferenceRequest]] = {}
-        for request in requests:
-            by_renderer.setdefault(request.renderer, []).append(request)
-        for renderer, members in by_renderer.items():
-            try:
-                answers += zip(members, list(renderer.render(outputs, members)), strict=True)
-            except Exception:
-                _log.exception("the outputs of %s could not be turned into answers", self._name)
-                for request in members:
-                    self.statistics.record_failure(request)
-                    request.call.fail(
-                        InternalError("the model's outputs could not be decoded; the server's log says why")
-                    )
-        return answers
-
-    def _recover(self, requests: Sequence[InferenceRequest], error: Exception) -> None:
-        if len(requests) > 1:
-            for request in requests:
-                self.run([request])
-            return
-        request = requests[0]
-        _log.error("%s failed on request '%s' of %d rows: %s", self._name, request.id, request.rows, error)
-        self.statistics.record_failure(request)
-        request.call.fail(InternalError(f"the model failed on this request: {first_line(error)}"))
-
-
-def _check_rows(outputs: Outputs, rows: int) -> None:
-    for output in outputs:
-        if len(output) != rows:
-            raise ValueError(f"the model gave an output of {len(output)} rows for {rows}")
+#: For how long an inline model may keep the I/O thread from other models and calls.
+_INLINE_TURN_S = 1e-3
 
 
 class Scheduler(Protocol):
     """Takes requests and has them run."""
 
     def submit(self, request: InferenceRequest) -> None:
-        """Queue a request; called on the I/O thread.
+        """Queue a request; called on the I/O thread, for the later parts of a request on the one that ran the first.
 
         Raises:
             QueueFullError: there is no room.
+            DeadlineExceededError: it would not be done in time.
         """
 
-    def run_ready(self) -> None:
-        """Run what may run on the calling thread; called on the I/O thread when no event is ready."""
+    def run_ready(self) -> bool:
+        """Run what may run on the calling thread; return whether to call again soon, as there is more.
+
+        Called on the I/O thread when no event is ready.
+        """
 
     def close(self) -> None:
         """Finish what is queued and end the threads."""
@@ -116,7 +46,7 @@ class Scheduler(Protocol):
 class InlineScheduler:
     """Runs batches on the I/O thread once all requests that had arrived are queued: no waiting, no hop between threads.
 
-    A request is in the queue for one turn of the I/O loop, so its cancellation is not watched.
+    A request is in the queue for a turn of the I/O loop or a few, so its cancellation is not watched.
     """
 
     def __init__(self, runner: BatchRunner, batching: BatchingConfig) -> None:
@@ -124,80 +54,159 @@ class InlineScheduler:
         self._queue = BatchQueue(batching.max_batch_size, batching.max_queue_size)
 
     def submit(self, request: InferenceRequest) -> None:
-        """Queue a request for the end of this turn; a full queue is run first."""
+        """Queue a request for the end of this turn; of a full queue, a batch is run first."""
         try:
-            self._queue.put(request)
+            displaced = self._queue.put(request)
         except QueueFullError:
-            self.run_ready()
-            self._queue.put(request)
+            self._run_batch()
+            displaced = self._queue.put(request)
+        if displaced is not None:
+            self._runner.refuse(displaced)
 
-    def run_ready(self) -> None:
-        """Run all that is queued."""
+    def run_ready(self) -> bool:
+        """Run what is queued, for a while."""
+        end = time.perf_counter() + _INLINE_TURN_S
         while len(self._queue):
-            batch, expired = self._queue.take(time.time())
-            if expired:
-                self._runner.expire(expired)
-            if batch:
-                self._runner.run(batch)
+            self._run_batch()
+            if time.perf_counter() >= end:
+                return len(self._queue) > 0
+        return False
 
     def close(self) -> None:
-        """Do nothing: there are no threads."""
+        """Finish what is queued."""
+        while len(self._queue):
+            self._run_batch()
+
+    def _run_batch(self) -> None:
+        batch, expired = self._queue.take(time.time())
+        if expired:
+            self._runner.expire(expired)
+        if batch:
+            self._runner.run(batch)
 
 
 class ThreadScheduler:
-    """Runs batches on threads of its own: a thread that is free takes what waits, up to the batch limit, at once."""
+    """Runs batches on threads of its own: a thread that is free takes what waits, up to the batch limit, at once.
 
-    def __init__(self, runner: BatchRunner, batching: BatchingConfig, instances: int) -> None:
+    A request that is not likely to be done by its deadline, seen what waits before it, is refused at once.
+    """
+
+    def __init__(
+        self, runner: BatchRunner, batching: BatchingConfig, instances: int, full_batch_s: float = math.inf
+    ) -> None:
+        """Start the threads; `full_batch_s` is how long a full batch takes, if that is known."""
         self._runner = runner
         self._queue = BatchQueue(batching.max_batch_size, batching.max_queue_size)
         self._delay_ns = batching.max_queue_delay_us * 1000
-        self._changed = threading.Condition()
+        self._times = BatchTimes(batching.max_batch_size, full_batch_s)
+        # When the batch of each thread is likely to end, in seconds of `time.time()`; 0 while it has none.
+        self._expected_ends = [0.0] * instances
+        self._lock = threading.Lock()
+        self._requests_changed = threading.Condition(self._lock)
+        self._timeouts_changed = threading.Condition(self._lock)
         self._closing = False
         self._threads = [
-            threading.Thread(target=self._work, name=f"headgate-run-{i}", daemon=True) for i in range(instances)
+            threading.Thread(target=self._work, args=(i,), name=f"headgate-run-{i}", daemon=True)
+            for i in range(instances)
         ]
         for thread in self._threads:
             thread.start()
+        self._timeout_thread: threading.Thread | None = None
 
     def submit(self, request: InferenceRequest) -> None:
-        """Queue a request, and take it out again should its client go."""
+        """Queue a request, and take it out again should its client go or its queue timeout end."""
         request.call.watch_cancellation(lambda: self._cancel(request))
-        with self._changed:
+        with self._lock:
             try:
-                self._queue.put(request)
-            except QueueFullError:
+                if request.start_by < math.inf:
+                    self._check_deadline(request)
+                displaced = self._queue.put(request)
+            except ServerError:
                 self._runner.statistics.refused += 1
                 raise
-            self._changed.notify()
+            self._requests_changed.notify()
+            if request.start_by < request.deadline:
+                self._watch_timeouts()
+        if displaced is not None:
+            self._runner.refuse(displaced)
 
-    def run_ready(self) -> None:
+    def run_ready(self) -> bool:
         """Do nothing: threads run the batches."""
+        return False
 
     def close(self) -> None:
         """Finish what is queued and end the threads."""
-        with self._changed:
+        with self._lock:
             self._closing = True
-            self._changed.notify_all()
+            self._requests_changed.notify_all()
+            self._timeouts_changed.notify()
         for thread in self._threads:
             thread.join()
+        if self._timeout_thread is not None:
+            self._timeout_thread.join()
 
-    def _cancel(self, request: InferenceRequest) -> None:
-        with self._changed:
-            waited = self._queue.remove(request)
-        if waited:
-            self._runner.statistics.cancelled += 1
-            request.call.fail(
-                DeadlineExceededError("the client went away or its deadline passed; the request was not run")
+    def _check_deadline(self, request: InferenceRequest) -> None:
+        rows_ahead = self._queue.rows_ahead(request.priority)
+        free_at = min(self._expected_ends)
+        # Where a thread is free a request always runs: otherwise a wrong prediction would never be put right.
+        if not rows_ahead and not free_at:
+            return
+        now = time.time()
+        max_rows = self._queue.max_batch_size
+        batches_ahead, rows_beside = divmod(rows_ahead, max_rows)
+        start = max(now, free_at) + batches_ahead * self._times.predict(max_rows) / len(self._threads)
+        end = start + self._times.predict(min(rows_beside + request.rows, max_rows))
+        if start > request.start_by or end > request.deadline:
+            raise DeadlineExceededError(
+                f"the request would be done in about {(end - now) * 1e3:.0f} ms, since {rows_ahead} rows wait before "
+                f"it; its deadline or queue timeout ends in {(request.start_by - now) * 1e3:.0f} ms, so it was not "
+                "queued; try again later, or allow more time"
             )
 
-    def _work(self) -> None:
-        while self._run_next():
-            pass
+    def _cancel(self, request: InferenceRequest) -> None:
+        with self._lock:
+            waited = self._queue.remove(request)
+        if waited:
+            self._runner.cancel(request)
 
-    def _run_next(self) -> bool:
-        """Wait for a batch and run it; return False when it is time to end."""
-        with self._changed:
-            batch, expired = self._next_batch()
+    def _watch_timeouts(self) -> None:
+        if self._timeout_thread is None:
+            self._timeout_thread = threading.Thread(
+                target=self._expire_timed_out, name="headgate-queue-timeouts", daemon=True
+            )
+            self._timeout_thread.start()
+        self._timeouts_changed.notify()
+
+    def _expire_timed_out(self) -> None:
+        while True:
+            with self._lock:
+                while (wait_s := self._queue.next_timeout() - time.time()) > 0:
+                    if self._closing:
+                        return
+                    self._timeouts_changed.wait(min(wait_s, 3600))
+                timed_out = self._queue.take_timed_out(time.time())
+            self._runner.expire(timed_out)
+            # They keep their calls alive, which must be gone before the next wait.
+            del timed_out
+
+    def _work(self, index: int) -> None:
+        rows, seconds = 0, 0.0
+        while True:
+            with self._lock:
+                if rows:
+                    self._times.record(rows, seconds)
+                self._expected_ends[index] = 0.0
+                batch, expired = self._next_batch()
+                rows = sum([request.rows for request in batch])
+                self._expected_ends[index] = time.time() + self._times.predict(rows)
+            if not (batch or expired):
+                return
+            started = time.perf_counter()
+            self._answer(batch, expired)
+            seconds = time.perf_counter() - started
+            del batch, expired
+
+    def _answer(self, batch: Sequence[InferenceRequest], expired: Sequence[InferenceRequest]) -> None:
         try:
             if expired:
                 self._runner.expire(expired)
@@ -205,7 +214,6 @@ class ThreadScheduler:
                 self._runner.run(batch)
         except Exception:
             _log.exception("a batch could not be answered")
-        return bool(batch or expired)
 
     def _next_batch(self) -> tuple[list[InferenceRequest], list[InferenceRequest]]:
         """Wait for a batch; return two empty lists when it is time to end."""
@@ -213,9 +221,9 @@ class ThreadScheduler:
             if not len(self._queue):
                 if self._closing:
                     return [], []
-                self._changed.wait()
+                self._requests_changed.wait()
                 continue
             wait_ns = self._delay_ns and self._queue.oldest_ns() + self._delay_ns - time.perf_counter_ns()
             if wait_ns <= 0 or self._closing or self._queue.is_batch_full():
                 return self._queue.take(time.time())
-            self._changed.wait(wait_ns / 1e9)
+            self._requests_changed.wait(wait_ns / 1e9)

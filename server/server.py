@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import signal
-import threading
 from collections.abc import Callable
-from types import FrameType
 
 import headgate
 from headgate.foreign import reflection_v1, reflection_v1alpha
 from headgate.server.config import ServerSettings
 from headgate.server.dialects import headgate_v1, health, open_inference
 from headgate.server.dialects.reflection import Reflection
-from headgate.server.model import LoadedModel
+from headgate.server.message_limit import largest_message_bytes
+from headgate.server.model import MODEL_FILE, LoadedModel
+from headgate.server.processors import available_processors
+from headgate.server.providers import resolve_provider
 from headgate.server.repository import ModelRepository
-from headgate.server.session import resolve_provider
 from headgate.server.transport import Method, TransportOptions, create_transport, read_tls_options
+from headgate.server.workers import Workers
 
 
 class Server:
@@ -24,8 +24,12 @@ class Server:
     Listening starts before loading, so that health checks see the server alive, but not ready, while it loads.
     """
 
-    def __init__(self, settings: ServerSettings) -> None:
+    def __init__(self, settings: ServerSettings, workers: Workers | None = None) -> None:
         """Look at the repository and the device.
+
+        Args:
+            settings: what it is started with.
+            workers: those that it shares the port with, itself among them; None where it is alone.
 
         Raises:
             StartupError: there is no model, a config.toml is wrong, the provider is not available, or TLS is not as
@@ -43,11 +47,22 @@ class Server:
             **self._health.methods(),
             **reflection.methods(),
         }
+        self._processors = available_processors()
+        self._workers = workers
+        if workers is not None:
+            methods |= workers.shared_methods(methods, lambda: self._health.is_serving)
+            self._processors = max(1, self._processors // len(workers.addresses))
         self._options = TransportOptions(
             host=settings.host,
             port=settings.port,
+            share_port=workers is not None,
+            internal_address=workers.own_address if workers is not None else "",
             tls=read_tls_options(settings.tls_cert, settings.tls_key, settings.tls_client_ca),
-            max_message_bytes=settings.max_message_bytes,
+            max_message_bytes=settings.max_message_bytes
+            or largest_message_bytes(
+                (entry.path / MODEL_FILE, entry.config.batching.max_batch_size) for entry in self.repository
+            ),
+            busy_poll_us=settings.busy_poll_us,
             max_connection_age_s=settings.max_connection_age_s,
             max_connection_age_grace_s=settings.max_connection_age_grace_s,
             compression=settings.compression,
@@ -70,13 +85,35 @@ class Server:
         Raises:
             StartupError: the address is taken, or a model cannot be loaded. The server has then stopped again.
         """
+        self.listen()
+        self.load(on_loaded)
+        self.set_ready()
+
+    def listen(self) -> None:
+        """Take requests; models that are not loaded are unavailable.
+
+        Raises:
+            StartupError: the address is taken.
+        """
         self._transport.start()
+
+    def load(self, on_loaded: Callable[[LoadedModel], None] = lambda model: None) -> None:
+        """Load the models one by one.
+
+        Raises:
+            StartupError: one cannot be loaded. The server has then stopped.
+        """
         try:
             for entry in self.repository:
-                on_loaded(self.repository.load(entry, self._provider, self.settings.allow_cpu_fallback))
+                on_loaded(
+                    self.repository.load(entry, self._provider, self.settings.allow_cpu_fallback, self._processors)
+                )
         except BaseException:
             self.stop()
             raise
+
+    def set_ready(self) -> None:
+        """Have health checks say that it serves."""
         self._health.set_serving(True)
 
     def stop(self) -> bool:
@@ -84,51 +121,14 @@ class Server:
         self._health.set_serving(False)
         finished = self._transport.drain(self.settings.drain_timeout_s)
         self.repository.close()
+        if self._workers is not None:
+            self._workers.close()
         self._transport.close()
         return finished
 
-    def _run_ready(self) -> None:
+    def _run_ready(self) -> bool:
+        more = False
         for entry in self.repository:
-            if entry.model is not None:
-                entry.model.scheduler.run_ready()
-
-
-def serve(
-    settings: ServerSettings,
-    on_loaded: Callable[[LoadedModel], None] = lambda model: None,
-    on_ready: Callable[[Server], None] = lambda server: None,
-    on_stopping: Callable[[], None] = lambda: None,
-) -> bool:
-    """Run a server until SIGTERM or SIGINT, then drain it; return whether all accepted requests finished.
-
-    A second signal during the drain ends it at once. Call it on the main thread.
-
-    Raises:
-        StartupError: the server cannot start as asked.
-    """
-    server = Server(settings)
-    stop = threading.Event()
-    loading = True
-
-    def request_stop(signum: int, frame: FrameType | None) -> None:
-        if loading or stop.is_set():
-            raise _Interrupted
-        stop.set()
-
-    previous = {number: signal.signal(number, request_stop) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        server.start(on_loaded)
-        loading = False
-        on_ready(server)
-        stop.wait()
-        on_stopping()
-        return server.stop()
-    except _Interrupted:
-        return False
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
-
-
-class _Interrupted(BaseException):
-    """A signal came while the server was loading, or a second one while it drained."""
+            if entry.model is not None and entry.model.scheduler.run_ready():
+                more = True
+        return more

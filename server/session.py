@@ -1,26 +1,45 @@
-"""One onnxruntime session on a device that is asserted, not assumed."""
+"""onnxruntime sessions on a device that is asserted, not assumed."""
 
 from __future__ import annotations
 
 import logging
+from bisect import bisect_left
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
 import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from headgate.server.errors import StartupError, first_line
+from headgate.server.binding import Binding, HostMemory, Memory, row_bytes
+from headgate.server.config import ExecutionConfig
+from headgate.server.cuda import CudaMemory
+from headgate.server.errors import ServerError, StartupError, first_line
+from headgate.server.providers import (
+    CPU,
+    CUDA,
+    DISABLE_CPU_FALLBACK,
+    ON_CUDA,
+    providers_with_options,
+    remedy,
+    short_name,
+)
 from headgate.v1 import DataType, TensorSpec
+from headgate.v1.tensors import NUMPY_DTYPES
 
 _log = logging.getLogger(__name__)
 
-_CPU = "CPUExecutionProvider"
-_ALIASES = {"cpu": _CPU, "cuda": "CUDAExecutionProvider", "tensorrt": "TensorrtExecutionProvider"}
-#: What to install where a provider is missing.
-_REMEDIES = {
-    "CUDAExecutionProvider": "pip uninstall onnxruntime; pip install 'headgate[gpu]', where there is an NVIDIA driver",
+#: On the CPU a binding saves one to three of the ten microseconds of a tiny run, and costs a copy of inputs and
+#: outputs: at about 64 KiB of both together it is even.
+_BOUND_BYTES = 2**14
+_OPTIMIZATION_LEVELS = {
+    "disabled": onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL,
+    "basic": onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC,
+    "extended": onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED,
+    "all": onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL,
 }
 _DATA_TYPES = {
     "tensor(bool)": DataType.DATA_TYPE_BOOL,
@@ -39,25 +58,6 @@ _DATA_TYPES = {
 }
 
 
-def resolve_provider(name: str, allow_cpu_fallback: bool = False) -> str:
-    """Return the full name of an onnxruntime provider that is available: "cuda" gives "CUDAExecutionProvider".
-
-    Raises:
-        StartupError: onnxruntime does not have it, and falling back to the CPU was not allowed.
-    """
-    provider = _ALIASES.get(name.lower(), name)
-    available = onnxruntime.get_available_providers()
-    if provider in available:
-        return provider
-    short = sorted(alias for alias, full in _ALIASES.items() if full in available) or available
-    remedy = f": {_REMEDIES[provider]}" if provider in _REMEDIES else ""
-    message = f"provider '{name}' is not available in this onnxruntime (it has {', '.join(short)}){remedy}"
-    if not allow_cpu_fallback:
-        raise StartupError(message)
-    _log.warning("%s; running on the CPU instead", message)
-    return _CPU
-
-
 class Session:
     """An ONNX model ready to run.
 
@@ -65,9 +65,18 @@ class Session:
         inputs, outputs: in the order of the graph.
         provider: the one that really runs it, as onnxruntime reports it.
         metadata: the file's `metadata_props`.
+        batch_sizes: the sizes that batches are filled up to; empty if they run as they are.
     """
 
-    def __init__(self, path: Path, provider: str, intra_op_threads: int, allow_cpu_fallback: bool = False) -> None:
+    def __init__(
+        self,
+        path: Path,
+        provider: str,
+        intra_op_threads: int,
+        allow_cpu_fallback: bool = False,
+        execution: ExecutionConfig | None = None,
+        max_batch_size: int = 1,
+    ) -> None:
         """Load a model.
 
         Args:
@@ -75,47 +84,210 @@ class Session:
             provider: a full provider name, see `resolve_provider`.
             intra_op_threads: how many threads share the work of one run.
             allow_cpu_fallback: whether the CPU will do where the provider cannot be used.
+            execution: how it is run.
+            max_batch_size: the most rows of a run; more are run too, but at the cost of a size that is new.
 
         Raises:
             StartupError: the file cannot be loaded, the device cannot be used, or a tensor's type cannot be served.
         """
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 4
-        options.intra_op_num_threads = intra_op_threads
-        options.inter_op_num_threads = 1
-        # Threads that spin while they wait for work take processor time from the I/O thread.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        if provider == "CUDAExecutionProvider" and hasattr(onnxruntime, "preload_dlls"):
-            onnxruntime.preload_dlls()
+        execution = execution or ExecutionConfig()
+        if execution.cuda_graphs and provider != CUDA:
+            raise StartupError(f"{path}: execution.cuda_graphs is for the provider cuda, not {short_name(provider)}")
+        first = _load(path, provider, intra_op_threads, allow_cpu_fallback, execution)
+        self.provider: str = first.get_providers()[0]
+        self.inputs = [_spec(node, path) for node in first.get_inputs()]
+        self.outputs = [_spec(node, path) for node in first.get_outputs()]
+        self.metadata: dict[str, str] = first.get_modelmeta().custom_metadata_map
+        on_cuda = self.provider in ON_CUDA
+        sizes = execution.batch_sizes
+        self.batch_sizes = tuple(sizes if sizes is not None else _powers_of_two(max_batch_size) if on_cuda else ())
+        bound_rows = self._bound_rows(first, execution, max_batch_size, path)
+        # On the CPU instances share a session. On a device a session is what has a stream of its own.
+        others = [
+            _load(path, provider, intra_op_threads, False, execution) if on_cuda else first
+            for _ in range(1, execution.instances)
+        ]
         try:
-            self._session = onnxruntime.InferenceSession(str(path), options, providers=_providers(provider))
-        except Exception as error:
-            raise StartupError(f"{path} cannot be loaded by onnxruntime: {first_line(error)}") from error
-        self.provider = self._session.get_providers()[0]
-        if self.provider != provider and not allow_cpu_fallback:
-            remedy = _REMEDIES.get(provider, "check that its libraries are installed")
-            raise StartupError(
-                f"{path} was to run on {provider}, but onnxruntime fell back to {self.provider} "
-                f"since the provider's libraries or device cannot be used: {remedy}"
-            )
-        self.inputs = [_spec(node, path) for node in self._session.get_inputs()]
-        self.outputs = [_spec(node, path) for node in self._session.get_outputs()]
-        self.metadata: dict[str, str] = self._session.get_modelmeta().custom_metadata_map
-        self._input_names = [spec.name for spec in self.inputs]
-        self._output_names = [spec.name for spec in self.outputs]
+            device = CudaMemory(int(execution.provider_options.get("device_id", 0))) if on_cuda and bound_rows else None
+            memory, graphs = device or HostMemory(), execution.cuda_graphs and on_cuda
+            self._instances = [
+                _Instance(session, memory, self.inputs, self.outputs, bound_rows, graphs)
+                for session in (first, *others)
+            ]
+        except ServerError as error:
+            raise StartupError(f"{path}: {error}") from error
+        self._idle: SimpleQueue[_Instance] = SimpleQueue()
+        for instance in self._instances:
+            self._idle.put(instance)
 
     def run(self, inputs: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
-        """Run the model on one array for each input; return one array for each output. Releases the GIL."""
-        feeds = dict(zip(self._input_names, inputs, strict=True))
-        outputs: list[NDArray[Any]] = self._session.run(self._output_names, feeds)
-        return outputs
+        """Run the model on one array for each input; return one array for each output. Releases the GIL.
+
+        As many threads run at a time as there are instances, others wait. The outputs are the caller's to keep.
+        """
+        rows = len(inputs[0])
+        size = self._padded(rows) if self.batch_sizes else rows
+        instance = self._idle.get()
+        try:
+            return instance.run(inputs, rows, size)
+        finally:
+            self._idle.put(instance)
+
+    def warm_up(self, max_batch_size: int) -> None:
+        """Run each batch size once in every instance; without batch sizes the smallest and the largest."""
+        for rows in self.batch_sizes or (1, max_batch_size):
+            inputs = example_inputs(self.inputs, rows)
+            for instance in self._instances:
+                instance.run(inputs, rows, rows)
+
+    def _padded(self, rows: int) -> int:
+        sizes = self.batch_sizes
+        if not 0 < rows <= sizes[-1]:
+            return rows
+        return sizes[bisect_left(sizes, rows)]
+
+    def _bound_rows(self, session: Any, execution: ExecutionConfig, max_batch_size: int, path: Path) -> int:
+        """Return up to how many rows run in bound memory."""
+        size = row_bytes([*self.inputs, *self.outputs])
+        if size is None or not _is_bindable([*session.get_inputs(), *session.get_outputs()]):
+            if execution.cuda_graphs or execution.io_binding:
+                option = "cuda_graphs" if execution.cuda_graphs else "io_binding"
+                raise StartupError(
+                    f"{path}: execution.{option} takes tensors whose sizes are fixed but for one batch dimension; "
+                    "not all of this model's are"
+                )
+            return 0
+        if execution.io_binding is None and self.provider == CPU:
+            return min(max_batch_size, _BOUND_BYTES // max(size, 1))
+        return max_batch_size if self.provider in (CPU, *ON_CUDA) and execution.io_binding is not False else 0
 
 
-def _providers(provider: str) -> list[Any]:
-    if provider == "CUDAExecutionProvider":
-        # The default, EXHAUSTIVE, searches for seconds whenever a batch size is new.
-        return [(provider, {"cudnn_conv_algo_search": "HEURISTIC", "arena_extend_strategy": "kSameAsRequested"}), _CPU]
-    return [provider] if provider == _CPU else [provider, _CPU]
+class _Instance:
+    """What runs one batch at a time."""
+
+    def __init__(
+        self,
+        session: Any,
+        memory: Memory,
+        inputs: Sequence[TensorSpec],
+        outputs: Sequence[TensorSpec],
+        bound_rows: int,
+        cuda_graphs: bool,
+    ) -> None:
+        self._session = session
+        self._memory = memory
+        self._input_names = [spec.name for spec in inputs]
+        self._output_names = [spec.name for spec in outputs]
+        self._passed_on = [index for index, spec in enumerate(outputs) if spec.name in self._input_names]
+        self._bound_rows = bound_rows
+        # onnxruntime keeps a CUDA graph for the thread that captured it: any other would capture one of its own.
+        self._graph_thread = ThreadPoolExecutor(1, "headgate-cuda-graphs") if cuda_graphs else None
+        self._bindings: dict[int, Binding] = {}
+        if bound_rows:
+            self._inputs = _buffers(memory, inputs, bound_rows)
+            self._outputs = _buffers(memory, outputs, bound_rows)
+
+    def run(self, inputs: Sequence[NDArray[Any]], rows: int, size: int) -> list[NDArray[Any]]:
+        """Run `rows` rows, filled up to `size`."""
+        binding = self._bindings.get(size)
+        if binding is None and 0 < size <= self._bound_rows:
+            binding = self._bindings[size] = self._bind(size)
+        if binding is not None:
+            if self._graph_thread is not None:
+                return self._graph_thread.submit(binding.run, inputs, rows).result()
+            return binding.run(inputs, rows)
+        if rows < size:
+            inputs = [np.concatenate([array, np.repeat(array[-1:], size - rows, axis=0)]) for array in inputs]
+        outputs: list[NDArray[Any]] = self._session.run(
+            self._output_names, dict(zip(self._input_names, inputs, strict=True))
+        )
+        for index in self._passed_on:
+            # Where an input is an output, onnxruntime 1.20 returns its memory, and does not keep it alive.
+            outputs[index] = outputs[index].copy()
+        return [output[:rows] for output in outputs] if rows < size else outputs
+
+    def _bind(self, size: int) -> Binding:
+        return Binding(
+            self._session,
+            self._memory,
+            {name: buffer[:size] for name, buffer in self._inputs.items()},
+            {name: buffer[:size] for name, buffer in self._outputs.items()},
+            None if self._graph_thread is None else size,
+        )
+
+
+def example_inputs(specs: Sequence[TensorSpec], rows: int) -> list[NDArray[Any]]:
+    """Make inputs of zeros (empty strings) with `rows` rows, free dimensions of size 1: enough to warm a model up."""
+    arrays: list[NDArray[Any]] = []
+    for spec in specs:
+        shape = [rows, *(max(size, 1) for size in spec.shape[1:])]
+        text = spec.datatype == DataType.DATA_TYPE_STRING
+        arrays.append(np.full(shape, "", object) if text else np.zeros(shape, NUMPY_DTYPES[spec.datatype]))
+    return arrays
+
+
+def _load(
+    path: Path, provider: str, intra_op_threads: int, allow_cpu_fallback: bool, execution: ExecutionConfig
+) -> Any:
+    """Make an onnxruntime session, and see to it that it is on the provider, or on the CPU where that will do."""
+    if provider in ON_CUDA and hasattr(onnxruntime, "preload_dlls"):
+        onnxruntime.preload_dlls()
+    try:
+        # Without its own fallback, which prints, and which leaves the device in the middle of serving.
+        session = onnxruntime.InferenceSession(
+            str(path),
+            _session_options(execution, intra_op_threads),
+            providers=providers_with_options(provider, execution),
+            enable_fallback=0,
+        )
+    except Exception as error:
+        reason = first_line(error)
+        # What comes before it are the names of functions and files in C++.
+        message = f"{path} cannot be loaded by onnxruntime: {reason[max(reason.find('CUDA failure'), 0) :]}"
+        if provider == CPU or not allow_cpu_fallback:
+            raise StartupError(message) from error
+        _log.warning("%s; running on the CPU instead", message)
+        entries = {key: value for key, value in execution.session_options.items() if key != DISABLE_CPU_FALLBACK}
+        on_cpu = execution.model_copy(update={"provider_options": {}, "session_options": entries})
+        return _load(path, CPU, intra_op_threads, False, on_cpu)
+    used = session.get_providers()[0]
+    if used != provider and not allow_cpu_fallback:
+        raise StartupError(
+            f"{path} was to run on {provider}, but onnxruntime fell back to {used} "
+            f"since the provider's libraries or device cannot be used: {remedy(provider)}"
+        )
+    return session
+
+
+def _session_options(execution: ExecutionConfig, intra_op_threads: int) -> Any:
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    options.intra_op_num_threads = intra_op_threads
+    options.inter_op_num_threads = execution.inter_op_threads
+    if execution.inter_op_threads > 1:
+        options.execution_mode = onnxruntime.ExecutionMode.ORT_PARALLEL
+    options.graph_optimization_level = _OPTIMIZATION_LEVELS[execution.graph_optimization_level]
+    options.enable_cpu_mem_arena = execution.memory_arena
+    options.enable_mem_pattern = execution.memory_pattern
+    spinning = "1" if execution.intra_op_spinning else "0"
+    for key, value in {"session.intra_op.allow_spinning": spinning, **execution.session_options}.items():
+        options.add_session_config_entry(key, value)
+    return options
+
+
+def _is_bindable(nodes: Sequence[Any]) -> bool:
+    rows = {node.shape[0] for node in nodes}
+    # An output whose first size has another name may have another number of rows. One that is an input itself is not
+    # written to bound memory by every onnxruntime.
+    return len(rows) == 1 and isinstance(rows.pop(), str) and len({node.name for node in nodes}) == len(nodes)
+
+
+def _powers_of_two(most: int) -> list[int]:
+    return [*(2**exponent for exponent in range((most - 1).bit_length())), most]
+
+
+def _buffers(memory: Memory, specs: Sequence[TensorSpec], rows: int) -> dict[str, NDArray[Any]]:
+    return {spec.name: memory.empty((rows, *spec.shape[1:]), NUMPY_DTYPES[spec.datatype]) for spec in specs}
 
 
 def _spec(node: Any, path: Path) -> TensorSpec:
@@ -125,15 +297,3 @@ def _spec(node: Any, path: Path) -> TensorSpec:
     return TensorSpec(
         name=node.name, datatype=data_type, shape=[size if isinstance(size, int) else -1 for size in node.shape]
     )
-
-
-def example_inputs(specs: Sequence[TensorSpec], rows: int) -> list[NDArray[Any]]:
-    """Make inputs of zeros (empty strings) with `rows` rows, free dimensions of size 1: enough to warm a model up."""
-    from headgate.v1.tensors import NUMPY_DTYPES
-
-    arrays: list[NDArray[Any]] = []
-    for spec in specs:
-        shape = [rows, *(max(size, 1) for size in spec.shape[1:])]
-        text = spec.datatype == DataType.DATA_TYPE_STRING
-        arrays.append(np.full(shape, "", object) if text else np.zeros(shape, NUMPY_DTYPES[spec.datatype]))
-    return arrays

@@ -48,8 +48,8 @@ class Statistics:
         batches: by batch size in rows; each executed batch adds its time once.
         inference_count: rows that ran.
         execution_count: batches that ran.
-        cancelled, expired, refused: requests that never ran, since the client had gone, their deadline had passed, or
-            the queue was full.
+        cancelled, expired, refused: requests that never ran, since the client had gone, since their deadline passed or
+            their queue timeout ended while they waited, or since the queue was full or their deadline too close.
         lock: held while several counters change together; hold it to read them together.
         last_inference_ms: when a batch last ran, in milliseconds since 1970; 0 if never.
     """
@@ -77,9 +77,13 @@ class Statistics:
         infer_ns: int,
         output_ns: int,
     ) -> None:
-        """Count a batch that ran: when it started, and how long its stages took."""
-        count = len(requests)
-        waited_ns = count * started_ns - sum([request.arrived_ns for request in requests])
+        """Count a batch that ran: when it started, and how long its stages took.
+
+        A request that runs in parts is counted with the last of them.
+        """
+        arrivals = [request.arrived_ns for request in requests if not request.parts_after]
+        count = len(arrivals)
+        waited_ns = count * started_ns - sum(arrivals)
         batch_ns = input_ns + infer_ns + output_ns
         with self.lock:
             self.success.add(count, waited_ns + count * batch_ns)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headgate.decoders import DecodeOptions
-from headgate.server.dialects.messages import parse
+from headgate.server.dialects.messages import LARGE_BYTES, parse, parse_without
 from headgate.server.dialects.request_cache import PreparedRequest, RequestCache
 from headgate.server.errors import FailedPreconditionError, InvalidArgumentError, NotFoundError, ServerError
 from headgate.server.inference import InferenceRequest, Outputs
@@ -69,11 +69,21 @@ class HeadgateDialect:
         self._stream_requests.prepare(call.request).submit(call)
 
     def _prepare(self, request: bytes, streamed: bool) -> PreparedRequest:
-        message = parse(PredictRequest, request)
+        message, tensors = _parse_predict_request(request)
         model = self._repository.model(message.model, message.version)
-        inputs, rows, group = model.inputs.bind([_read_tensor(tensor) for tensor in message.inputs])
+        inputs, rows, group = model.inputs.bind([_read_tensor(tensor, raw) for tensor, raw in tensors])
         renderer = model.renderer(PredictionRenderer, message.options.SerializeToString(), streamed)
-        return PreparedRequest(model, inputs, rows, group, renderer, message.id)
+        batching = model.config.batching
+        return PreparedRequest(
+            model,
+            inputs,
+            rows,
+            group,
+            renderer,
+            message.id,
+            batching.priority(message.priority),
+            batching.queue_timeout_s(message.queue_timeout_us),
+        )
 
     def _get_model(self, call: Call) -> None:
         request = parse(GetModelRequest, call.request)
@@ -145,15 +155,28 @@ def _read_options(options: PredictOptions) -> DecodeOptions:
         raise InvalidArgumentError(str(error)) from None
 
 
-def _read_tensor(tensor: Tensor) -> GivenTensor:
-    filled = [field for field in _ELEMENT_FIELDS if getattr(tensor, field)]
+def _parse_predict_request(request: bytes) -> tuple[Any, list[tuple[Tensor, bytes | memoryview]]]:
+    """Return a PredictRequest, and its inputs with their raw elements; those of a large one are views, not copies."""
+    if len(request) < LARGE_BYTES:
+        message = parse(PredictRequest, request)
+        return message, [(tensor, tensor.raw) for tensor in message.inputs]
+    message, inputs = parse_without(PredictRequest, request, PredictRequest.INPUTS_FIELD_NUMBER)
+    tensors: list[tuple[Tensor, bytes | memoryview]] = []
+    for serialized in inputs:
+        tensor, raw = parse_without(Tensor, serialized, Tensor.RAW_FIELD_NUMBER)
+        tensors.append((tensor, raw[-1] if raw else b""))
+    return message, tensors
+
+
+def _read_tensor(tensor: Tensor, raw: bytes | memoryview) -> GivenTensor:
+    filled = [field for field in _ELEMENT_FIELDS if (raw if field == "raw" else getattr(tensor, field))]
     if len(filled) > 1:
         raise InvalidArgumentError(
             f"input '{tensor.name}' has elements in {' and '.join(filled)}; fill one of {', '.join(_ELEMENT_FIELDS)}"
         )
     shape = tuple(tensor.shape) or None
     if not filled or filled == ["raw"]:
-        return GivenTensor(tensor.name, shape, tensor.raw, tensor.datatype)
+        return GivenTensor(tensor.name, shape, raw, tensor.datatype)
     return GivenTensor(tensor.name, shape, _read_elements(tensor, filled[0]))
 
 

@@ -33,6 +33,11 @@ class HealthDialect:
             f"/{SERVICE.full_name}/Watch": Method(self._watch, MethodKind.SERVER_STREAM),
         }
 
+    @property
+    def is_serving(self) -> bool:
+        """The status of all services."""
+        return self._serving
+
     def set_serving(self, serving: bool) -> None:
         """Change the status of all services."""
         with self._lock:

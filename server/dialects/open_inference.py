@@ -10,7 +10,12 @@ from typing import Any
 from headgate.foreign import open_inference as oip
 from headgate.server.dialects.messages import parse
 from headgate.server.dialects.open_inference_models import describe_config, describe_metadata, describe_statistics
-from headgate.server.dialects.open_inference_tensors import TensorRenderer, read_tensors, refuse_shared_memory
+from headgate.server.dialects.open_inference_tensors import (
+    TensorRenderer,
+    parse_infer_request,
+    read_tensors,
+    refuse_shared_memory,
+)
 from headgate.server.dialects.request_cache import PreparedRequest, RequestCache
 from headgate.server.errors import InvalidArgumentError, NotFoundError, ServerError, UnimplementedError
 from headgate.server.model import LoadedModel
@@ -88,14 +93,23 @@ class OpenInferenceDialect:
         self._stream_requests.prepare(call.request).submit(call)
 
     def _prepare(self, request: bytes, streamed: bool) -> PreparedRequest:
-        message = parse(oip.ModelInferRequest, request)
+        message, raw = parse_infer_request(request)
         model = self._repository.model(message.model_name, _read_version(message.model_version))
-        if message.parameters:
-            _check_parameters(message.parameters)
-        inputs, rows, group = model.inputs.bind(read_tensors(message))
+        priority, timeout_us = _read_parameters(message.parameters) if message.parameters else (0, 0)
+        batching = model.config.batching
+        inputs, rows, group = model.inputs.bind(read_tensors(message, raw))
         outputs = _read_outputs(message.outputs) if message.outputs else ()
         renderer = model.renderer(TensorRenderer, outputs, streamed)
-        return PreparedRequest(model, inputs, rows, group, renderer, message.id)
+        return PreparedRequest(
+            model,
+            inputs,
+            rows,
+            group,
+            renderer,
+            message.id,
+            batching.priority(priority),
+            batching.queue_timeout_s(timeout_us),
+        )
 
     def _entry(self, request: Any) -> ModelEntry:
         return self._repository.entry(request.name, _read_version(request.version))
@@ -125,10 +139,23 @@ def _read_outputs(outputs: Any) -> tuple[str, ...]:
     return tuple([output.name for output in outputs])
 
 
-def _check_parameters(parameters: Any) -> None:
+def _read_parameters(parameters: Any) -> tuple[int, int]:
+    """Return the priority and the queue timeout in microseconds, 0 where there is none."""
     for key in parameters:
         if key.startswith("triton_") and key != "triton_enable_empty_final_response":
             raise InvalidArgumentError(f"parameter '{key}' is not known; names that begin with triton_ are reserved")
+    return _read_count(parameters, "priority"), _read_count(parameters, "timeout")
+
+
+def _read_count(parameters: Any, key: str) -> int:
+    if key not in parameters:
+        return 0
+    # Clients send either kind.
+    kind = parameters[key].WhichOneof("parameter_choice")
+    value: Any = getattr(parameters[key], kind) if kind else None
+    if kind not in ("int64_param", "uint64_param") or value < 0:
+        raise InvalidArgumentError(f"parameter '{key}' is {value!r}; give a whole number, 0 or more")
+    return int(value)
 
 
 def _render_error(call: Call, error: ServerError) -> bytes:

@@ -52,7 +52,13 @@ def describe_config(model: LoadedModel) -> Any:
     )
     config.version_policy.latest.num_versions = 1
     config.dynamic_batching.max_queue_delay_microseconds = batching.max_queue_delay_us
-    config.dynamic_batching.default_queue_policy.max_queue_size = batching.max_queue_size
+    policy = config.dynamic_batching.default_queue_policy
+    policy.max_queue_size = batching.max_queue_size
+    policy.default_timeout_microseconds = batching.queue_timeout_us
+    policy.allow_timeout_override = True
+    if batching.priority_levels > 1:
+        config.dynamic_batching.priority_levels = batching.priority_levels
+        config.dynamic_batching.default_priority_level = batching.priority(0)
     kind = oip.ModelInstanceGroup.Kind.Value("KIND_CPU" if on_cpu else "KIND_GPU")
     config.instance_group.add(name=model.name, kind=kind, count=model.config.execution.instances)
     return config

@@ -10,10 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headgate.foreign import open_inference as oip
+from headgate.server.dialects.messages import LARGE_BYTES, parse, parse_without
 from headgate.server.errors import InvalidArgumentError, UnimplementedError
 from headgate.server.inference import InferenceRequest, Outputs
 from headgate.server.inputs import GivenTensor
 from headgate.server.model import LoadedModel
+from headgate.server.padding import own_outputs
 from headgate.v1 import DataType
 from headgate.v1.encoding import delimited, encode_varint, tag_of
 from headgate.v1.tensors import NUMPY_DTYPES, data_type_name, text_array
@@ -43,14 +45,25 @@ _RAW_OUTPUT_CONTENTS = tag_of(oip.ModelInferResponse, "raw_output_contents")
 _INFER_RESPONSE = tag_of(oip.ModelStreamInferResponse, "infer_response")
 
 
-def read_tensors(message: Any) -> list[GivenTensor]:
-    """Read the inputs of a ModelInferRequest, raw or typed.
+def parse_infer_request(request: bytes) -> tuple[Any, Sequence[bytes | memoryview]]:
+    """Return a ModelInferRequest and its raw_input_contents; those of a large one are views of it, not copies.
+
+    Raises:
+        InvalidArgumentError: the bytes are no such message.
+    """
+    if len(request) >= LARGE_BYTES:
+        return parse_without(oip.ModelInferRequest, request, oip.ModelInferRequest.RAW_INPUT_CONTENTS_FIELD_NUMBER)
+    message = parse(oip.ModelInferRequest, request)
+    return message, message.raw_input_contents
+
+
+def read_tensors(message: Any, raw: Sequence[bytes | memoryview]) -> list[GivenTensor]:
+    """Read the inputs of a ModelInferRequest, typed ones or the `raw` ones that came with it.
 
     Raises:
         InvalidArgumentError: they are not carried as the protocol says.
         UnimplementedError: one names a shared memory region.
     """
-    raw = message.raw_input_contents
     if raw and len(raw) != len(message.inputs):
         raise InvalidArgumentError(
             f"the request has {len(message.inputs)} inputs and {len(raw)} entries in raw_input_contents; "
@@ -72,7 +85,7 @@ def read_tensors(message: Any) -> list[GivenTensor]:
                 f"input '{tensor.name}' has contents beside the request's raw_input_contents; send one of the two"
             )
         else:
-            data = raw[index] if data_type != _STRING else _split_strings(raw[index], tensor.name)
+            data = raw[index] if data_type != _STRING else _split_strings(bytes(raw[index]), tensor.name)
         tensors.append(GivenTensor(tensor.name, tuple(tensor.shape), data, data_type))
     return tensors
 
@@ -127,22 +140,30 @@ class TensorRenderer:
         self._name = model.name
         self._version = str(model.version)
         self._streamed = streamed
+        self._is_padded = bool(model.inputs.padding.outputs)
         self._constant_parts: dict[Any, bytes] = {}
 
     def render(self, outputs: Outputs, requests: Sequence[InferenceRequest]) -> Iterator[bytes]:
         """Yield the answer of each request."""
-        arrays = [outputs[index] for index, _ in self._outputs]
-        item_shapes = tuple([array.shape[1:] for array in arrays])
-        buffers = [_row_slicer(array) for array in arrays]
+        item_shapes, slicers = self._read(outputs)
         for request in requests:
+            start, stop = request.start, request.stop
+            if self._is_padded:
+                item_shapes, slicers = self._read(own_outputs(outputs, request))
+                start, stop = 0, request.rows
             parts: list[bytes | memoryview] = [self._constant_part(request.rows, item_shapes)]
             if request.id:
                 parts += delimited(_ID, request.id.encode())
-            for rows in buffers:
-                parts += delimited(_RAW_OUTPUT_CONTENTS, rows(request.start, request.stop))
+            for rows in slicers:
+                parts += delimited(_RAW_OUTPUT_CONTENTS, rows(start, stop))
             if self._streamed:
                 parts[:0] = (_INFER_RESPONSE, encode_varint(sum(map(len, parts))))
             yield b"".join(parts)
+
+    def _read(self, outputs: Outputs) -> tuple[tuple[tuple[int, ...], ...], list[Any]]:
+        """Return of each chosen output the shape of a row, and what `_row_slicer` makes of it."""
+        arrays = [outputs[index] for index, _ in self._outputs]
+        return tuple([array.shape[1:] for array in arrays]), [_row_slicer(array) for array in arrays]
 
     def _constant_part(self, rows: int, item_shapes: tuple[tuple[int, ...], ...]) -> bytes:
         part = self._constant_parts.get((rows, item_shapes))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -24,14 +25,18 @@ class PreparedRequest(NamedTuple):
     group: ShapeGroup
     renderer: Renderer
     id: str
+    priority: int = 1
+    queue_timeout_s: float = math.inf
 
     def submit(self, call: Call) -> None:
         """Queue the request.
 
         Raises:
             QueueFullError: the model's queue has no room.
+            DeadlineExceededError: it would not be done in time.
         """
-        self.model.submit(InferenceRequest(call, self.inputs, self.rows, self.group, self.renderer, self.id))
+        model, inputs, rows, group, renderer, id, priority, queue_timeout_s = self
+        model.submit(InferenceRequest(call, inputs, rows, group, renderer, id, priority, queue_timeout_s))
 
 
 class RequestCache:
@@ -59,8 +64,9 @@ class RequestCache:
             for (start, stop), frames in layouts.items():
                 known = frames.get(request[:start] + request[stop:])
                 if known is not None:
-                    model, _, rows, group, renderer, _ = known
-                    return PreparedRequest(model, [memoryview(request)[start:stop]], rows, group, renderer, "")
+                    model, _, rows, group, renderer, id, priority, queue_timeout_s = known
+                    elements = memoryview(request)[start:stop]
+                    return PreparedRequest(model, [elements], rows, group, renderer, id, priority, queue_timeout_s)
         prepared = self._prepare(request)
         # Worth remembering if it is not the only one of its kind.
         if length in self._lengths:

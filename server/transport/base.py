@@ -100,12 +100,12 @@ class Transport(Protocol):
     port: int
 
     def __init__(
-        self, methods: Mapping[str, Method], on_drained: Callable[[], None], options: TransportOptions
+        self, methods: Mapping[str, Method], on_drained: Callable[[], bool], options: TransportOptions
     ) -> None:
         """Take the methods by path ("/package.Service/Method").
 
         `on_drained` is called on the I/O thread whenever all requests that had arrived have been handed to their
-        methods: the moment to run what they have gathered.
+        methods: the moment to run what they have gathered. It returns whether to call again soon, as there is more.
         """
 
     def start(self) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import math
 import threading
+import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -18,14 +19,20 @@ from grpc._cython import cygrpc
 from headgate.server.errors import ServerError, UnimplementedError
 from headgate.server.transport.base import MAX_EVENTS_PER_TURN, NEVER, Method, MethodKind, status_details
 from headgate.server.transport.listening import listen
-from headgate.server.transport.options import TransportOptions
+from headgate.server.transport.options import TlsOptions, TransportOptions
 from headgate.server.transport.stream import Stream
 
 _log = logging.getLogger(__name__)
 
 #: Calls that may begin between two polls without waiting for the loop to ask for more.
 _OUTSTANDING_REQUESTS = 64
+#: Events that a call on its own brings in one turn: its end is that of the call before it.
+_EVENTS_OF_A_CALL = 3
+#: How often nothing must be ready before the turn ends, where there is more than one call: the more of them run as one
+#: batch, the less each costs (docs/performance.md).
+_IDLE_POLLS = 4
 _QUEUE_SHUTDOWN = cygrpc.CompletionType.queue_shutdown
+_QUEUE_TIMEOUT = cygrpc.CompletionType.queue_timeout
 _OK = cygrpc.StatusCode.ok
 
 _SendInitialMetadata = cygrpc.SendInitialMetadataOperation
@@ -39,7 +46,7 @@ class CompletionQueueTransport:
     """See `headgate.server.transport.base.Transport`."""
 
     def __init__(
-        self, methods: Mapping[str, Method], on_drained: Callable[[], None], options: TransportOptions
+        self, methods: Mapping[str, Method], on_drained: Callable[[], bool], options: TransportOptions
     ) -> None:
         self._methods = {path.encode(): method for path, method in methods.items()}
         self._on_drained = on_drained
@@ -82,8 +89,7 @@ class CompletionQueueTransport:
             self._thread.join()
             self._server.destroy()
 
-    def _bind(self, address: str) -> int:
-        tls = self._options.tls
+    def _bind(self, address: str, tls: TlsOptions | None) -> int:
         if tls is None:
             port: int = self._server.add_http2_port(address.encode())
         else:
@@ -121,10 +127,10 @@ class CompletionQueueTransport:
 
     def _loop(self) -> None:
         poll = self._queue.poll
-        while True:
-            event = poll()
+        event = poll()
+        while event.completion_type != _QUEUE_SHUTDOWN:
             handled = 0
-            while event.tag is not None:
+            while event.tag is not None and handled < MAX_EVENTS_PER_TURN:
                 try:
                     event.tag(event)
                 except Exception:
@@ -133,18 +139,32 @@ class CompletionQueueTransport:
                 event = None
                 handled += 1
                 event = poll(0.0)
-                if handled == MAX_EVENTS_PER_TURN:
-                    self._end_turn()
-                    handled = 0
-            if event.completion_type == _QUEUE_SHUTDOWN:
-                return
-            self._end_turn()
+                # A poll looks at one socket only. That it finds nothing does not mean that there is nothing on others.
+                polls = _IDLE_POLLS if handled > _EVENTS_OF_A_CALL else 0
+                while polls and event.completion_type == _QUEUE_TIMEOUT:
+                    event = poll(0.0)
+                    polls -= 1
+            more = self._end_turn()
+            if event.completion_type == _QUEUE_TIMEOUT:
+                event = poll(0.0) if more else self._wait()
 
-    def _end_turn(self) -> None:
+    def _wait(self) -> Any:
+        """Wait for an event; poll for a while first where that was asked for."""
+        poll = self._queue.poll
+        if self._options.busy_poll_us:
+            end = time.perf_counter_ns() + self._options.busy_poll_us * 1000
+            while time.perf_counter_ns() < end:
+                event = poll(0.0)
+                if event.completion_type != _QUEUE_TIMEOUT:
+                    return event
+        return poll()
+
+    def _end_turn(self) -> bool:
         try:
-            self._on_drained()
+            return self._on_drained()
         except Exception:
             _log.exception("what the requests had gathered could not be run")
+            return False
 
 
 class _ServerCall:

@@ -44,11 +44,18 @@ class TransportOptions:
     host: str = "127.0.0.1"
     #: 0 takes any free port. Unix sockets have none.
     port: int = 8001
+    #: Whether other processes of this user may listen on the port too; the kernel spreads connections over them.
+    share_port: bool = False
+    #: A Unix socket that is listened on as well, "unix:/path", without encryption: who may open its folder may call.
+    internal_address: str = ""
     #: None serves without encryption.
     tls: TlsOptions | None = None
     max_message_bytes: int = 64 * 1024 * 1024
     #: How many messages of one stream may be unanswered or unsent before the server stops reading it.
     stream_window: int = 256
+    #: For how many microseconds the I/O thread polls for the next event before it sleeps: a call on its own is answered
+    #: sooner, for a processor that is kept busy meanwhile. 0: it sleeps at once.
+    busy_poll_us: int = 0
     #: After this many seconds a client is asked to connect anew (`math.inf`: never). Behind a balancer of connections a
     #: server that was added later would otherwise never see the clients that were there before it.
     max_connection_age_s: float = 1800
@@ -79,8 +86,8 @@ class TransportOptions:
     def channel_args(self) -> tuple[tuple[str, int], ...]:
         """Return the options of a gRPC server."""
         return (
-            # Without this a second server could share the port unnoticed.
-            ("grpc.so_reuseport", 0),
+            # By grpc's default, 1, a second server could share the port unnoticed.
+            ("grpc.so_reuseport", int(self.share_port)),
             ("grpc.max_receive_message_length", min(self.max_message_bytes, _LARGEST_INT)),
             ("grpc.max_send_message_length", -1),
             # grpc's default answers a client that pings more often than every 5 minutes with GOAWAY too_many_pings.

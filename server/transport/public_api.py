@@ -21,7 +21,7 @@ import grpc
 from headgate.server.errors import ServerError, UnimplementedError
 from headgate.server.transport.base import MAX_EVENTS_PER_TURN, NEVER, Method, MethodKind, status_details
 from headgate.server.transport.listening import listen
-from headgate.server.transport.options import TransportOptions
+from headgate.server.transport.options import TlsOptions, TransportOptions
 from headgate.server.transport.stream import Stream
 
 _log = logging.getLogger(__name__)
@@ -37,7 +37,7 @@ class PublicApiTransport:
     """See `headgate.server.transport.base.Transport`."""
 
     def __init__(
-        self, methods: Mapping[str, Method], on_drained: Callable[[], None], options: TransportOptions
+        self, methods: Mapping[str, Method], on_drained: Callable[[], bool], options: TransportOptions
     ) -> None:
         self._on_drained = on_drained
         self._options = options
@@ -77,8 +77,7 @@ class PublicApiTransport:
         self._callers.shutdown()
         self._readers.shutdown()
 
-    def _bind(self, address: str) -> int:
-        tls = self._options.tls
+    def _bind(self, address: str, tls: TlsOptions | None) -> int:
         if tls is None:
             port: int = self._server.add_insecure_port(address)
         else:
@@ -122,9 +121,12 @@ class PublicApiTransport:
             stream.drain()
 
     def _loop(self) -> None:
+        more = False
         while True:
-            events = [self._events.get()]
+            events: list[_Event | None] = []
             with suppress(Empty):
+                if not more:
+                    events.append(self._events.get())
                 while len(events) < MAX_EVENTS_PER_TURN:
                     events.append(self._events.get_nowait())
             for event in events:
@@ -135,10 +137,12 @@ class PublicApiTransport:
                 except Exception:
                     _log.exception("the transport failed to handle an event")
             # They keep their calls alive, which must be gone before the next wait.
-            del event, events
+            event = None
+            del events
             try:
-                self._on_drained()
+                more = self._on_drained()
             except Exception:
+                more = False
                 _log.exception("what the requests had gathered could not be run")
 
 

@@ -57,12 +57,19 @@ def keras_files(tmp_path_factory):
     folder = tmp_path_factory.mktemp("keras")
     features = keras.Input((4,), name="features")
     area, rooms = keras.Input((1,), name="area"), keras.Input((1,), name="rooms", dtype="int32")
+    tokens = keras.Input((None,), name="tokens", dtype="int32")
     house = layers.Concatenate()([area, layers.Rescaling(1.0)(rooms)])
     models = {
         "iris": keras.Model(features, layers.Dense(3, "softmax", name="species")(features)),
         "house": keras.Model(
             [area, rooms],
             [layers.Dense(1, name="price")(house), layers.Dense(1, "sigmoid", name="sold")(house)],
+        ),
+        "review": keras.Model(
+            tokens,
+            layers.Dense(1, "sigmoid", name="good")(
+                layers.GlobalAveragePooling1D()(layers.Embedding(9, 4, mask_zero=True)(tokens))
+            ),
         ),
         "code": keras.Model(features, layers.Lambda(lambda x: 2 * x, name="doubled")(features)),
     }

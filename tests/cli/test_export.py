@@ -48,6 +48,15 @@ def test_all_that_can_be_said(run, keras_files, tmp_path):
     assert "given" in {check["inputs"] for check in signature["verification"]["checks"]}
 
 
+def test_padding(run, keras_files, tmp_path):
+    ended = run("export", keras_files / "review.keras", tmp_path, "--pad", "tokens:1")
+    assert ended.code == 0
+    for shown in (ended.out, run("inspect", tmp_path / "review").out):
+        assert re.search(r"padding +tokens, axis 1, is filled up with 0\s", shown)
+    signature = json.loads(run("inspect", tmp_path / "review", "--json").out)["signature"]
+    assert signature["paddings"] == [{"inputs": [{"input": "tokens", "axis": 1}]}]
+
+
 def test_output_without_a_head(run, keras_files, tmp_path):
     assert run("export", keras_files / "house.keras", tmp_path, "--head", "price=none").code == 0
     assert list(heads_of(run, tmp_path / "house")) == ["sold"]
@@ -68,6 +77,9 @@ def test_notes_speak_of_options(run, keras_files, tmp_path):
         ("iris", ["--head", "species=bogus"], "'bogus'"),
         ("iris", ["--examples", "/no/such.npy"], "/no/such.npy: No such file"),
         ("iris", ["--opset", "99"], "opset is 99"),
+        ("review", ["--pad", "tokens"], "'tokens' is not INPUT:AXIS"),
+        ("review", ["--pad", "tokens:1=5"], "padding changes output 'good'"),
+        ("iris", ["--pad", "features:1"], "axis 1 of input 'features', which has the fixed size 4"),
         ("iris", ["--name", "a/b"], "no name for a model.*--name "),
         ("code", [], "--unsafe"),
         ("code", ["--unsafe"], "--head doubled=regression"),

@@ -13,3 +13,13 @@ def test_port_that_is_taken(refused, repository):
 
 def test_provider_that_is_not_there(refused, repository):
     assert "provider 'bogus' is not available" in refused("serve", repository, "--provider", "bogus")
+
+
+def test_workers_on_a_unix_socket(refused, repository, tmp_path):
+    assert "leave --workers at 1" in refused("serve", repository, "--workers", 2, "--host", f"unix:{tmp_path}/socket")
+
+
+def test_workers_on_a_port_that_is_taken(refused, repository):
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        assert str(port) in refused("serve", repository, "--workers", 2, "--port", port)

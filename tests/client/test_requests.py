@@ -6,7 +6,7 @@ from hypothesis.extra import numpy as hnp
 
 from headgate.client import InvalidRequestError
 from headgate.client.requests import build_request
-from headgate.v1 import DataType, Signature, TensorSpec
+from headgate.v1 import DataType, PaddedInput, Padding, Signature, TensorSpec
 from headgate.v1.tensors import NUMPY_DTYPES
 
 INTEGERS = ["int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"]
@@ -88,6 +88,18 @@ def test_numbers_where_text_is_taken():
     spec = TensorSpec(name="x", datatype=DataType.DATA_TYPE_STRING, shape=[-1, 2])
     with pytest.raises(InvalidRequestError, match="takes STRING, this is an array of int64"):
         build_request(Signature(inputs=[spec]), "model", 0, [[1, 2]], {})
+
+
+def test_masks_may_be_left_out():
+    specs = [
+        TensorSpec(name="x", datatype=DataType.DATA_TYPE_FP32, shape=[-1, -1]),
+        TensorSpec(name="m", datatype=DataType.DATA_TYPE_BOOL, shape=[-1, -1]),
+    ]
+    signature = Signature(inputs=specs, paddings=[Padding(inputs=[PaddedInput(input="x", axis=1)], mask="m")])
+    for inputs, sent in (([[1, 2]], ["x"]), ({"x": [[1, 2]]}, ["x"]), ({"m": [[1, 0]], "x": [[1, 2]]}, ["x", "m"])):
+        assert [tensor.name for tensor in build_request(signature, "model", 0, inputs, {}).inputs] == sent
+    with pytest.raises(InvalidRequestError, match="the model also needs input 'x'; it takes 'x'"):
+        build_request(signature, "model", 0, {"m": [[True, False]]}, {})
 
 
 def test_unknown_option():

@@ -1,5 +1,8 @@
 """config.toml and the settings of a server."""
 
+import re
+from pathlib import Path
+
 import pytest
 from pydantic import ValidationError
 
@@ -38,6 +41,26 @@ def test_what_the_file_says_goes_over_the_defaults(path):
         (b"batching = 8", "batching: Input should be"),
         (b"[execution]\nmode = 'fast'", "execution.mode: Input should be 'auto', 'inline' or 'threads'"),
         (b"[execution]\ninstances = 0\nintra_op_threads = -1", "execution.instances: .*; execution.intra_op_threads: "),
+        (
+            b"[execution]\ngraph_optimization_level = 'most'",
+            "execution.graph_optimization_level: Input should be 'disab",
+        ),
+        (b"[execution]\nsession_options = {'session.x' = 1}", "execution.session_options.session.x: Input should be a"),
+        (b"[execution]\nbatch_sizes = [0, 64]", "execution.batch_sizes.0: Input should be greater than or equal to 1"),
+        (
+            b"[execution]\nbatch_sizes = [8, 1, 64]",
+            r"execution: .*batch_sizes is \[8, 1, 64\]; give each size once, in asc",
+        ),
+        (b"[execution]\nbatch_sizes = [1, 1, 64]", r"execution: .*batch_sizes is \[1, 1, 64\]; give each size once"),
+        (
+            b"[execution]\nbatch_sizes = [1, 8]",
+            "config: .*batch_sizes ends with 8, batching.max_batch_size is 16; make",
+        ),
+        (
+            b"[execution]\ncuda_graphs = true\nbatch_sizes = []",
+            "execution: .*cuda_graphs needs batch_sizes and io_bind",
+        ),
+        (b"[execution]\ncuda_graphs = true\nio_binding = false", "execution: .*cuda_graphs needs batch_sizes and io_b"),
         (b"# caf\xe9\n", "is no valid TOML"),
     ],
 )
@@ -47,6 +70,24 @@ def test_mistakes_are_named(path, content, problem):
         read_model_config(path, DEFAULTS)
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_execution(path):
+    path.write_text("""
+        [batching]
+        max_batch_size = 48
+        [execution]
+        provider = "cuda"
+        batch_sizes = [1, 16, 48]
+        session_options = {"session.set_denormal_as_zero" = "1"}
+        [execution.provider_options]
+        device_id = 1
+        use_tf32 = false
+        """)
+    execution = read_model_config(path, ModelConfig()).execution
+    assert execution.batch_sizes == [1, 16, 48]
+    assert execution.session_options == {"session.set_denormal_as_zero": "1"}
+    assert list(map(repr, execution.provider_options.values())) == ["1", "False"]
 
 
 def test_unreadable(path):
@@ -67,3 +108,9 @@ def test_settings_are_frozen(tmp_path):
     settings = ServerSettings(repository=tmp_path)
     with pytest.raises(ValidationError):
         settings.port = 1
+
+
+def test_page_on_settings_names_them_all():
+    page = (Path(__file__).parents[2] / "docs/settings.md").read_text()
+    named = re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE)
+    assert named == [*BatchingConfig.model_fields, *ExecutionConfig.model_fields]

@@ -1,6 +1,7 @@
 """Loading models: what is refused, and where they run."""
 
 import numpy as np
+import onnxruntime
 import pytest
 
 from headgate.server import BatchingConfig, ExecutionConfig, ModelConfig, StartupError
@@ -19,6 +20,7 @@ from headgate.v1.signatures import METADATA_KEY
 
 MULTICLASS = {"activation": ACTIVATION_LOGITS, "multiclass": MulticlassHead(labels=["a", "b", "c"])}
 REGRESSION = {"activation": ACTIVATION_LINEAR, "regression": RegressionHead()}
+AZURE = "AzureExecutionProvider"
 INT_OUTPUT = "g (float[batch,3] x) => (int64[batch,3] y) { y = Cast<to=7>(x) }"
 IMAGES = "g (float[batch,4,4] x) => (float[batch,4,4] y) { y = Identity(x) }"
 FREE_UNITS = "g (float[batch,n] x) => (float[batch,n] y) { y = Identity(x) }"
@@ -152,6 +154,26 @@ class TestExecution:
     )
     def test_config_decides(self, load, config, scheduler):
         assert isinstance(load("iris", config=config).scheduler, scheduler)
+
+    @pytest.mark.skipif(AZURE not in onnxruntime.get_available_providers(), reason="there is no second provider")
+    def test_provider_of_the_model(self, load):
+        model = load("iris", config=execution(provider="azure"))
+        assert model.provider == AZURE
+        # The I/O thread is not to wait for a device.
+        assert isinstance(model.scheduler, ThreadScheduler)
+
+    def test_provider_that_is_not_there(self, load, tmp_path):
+        with pytest.raises(StartupError) as caught:
+            load("iris", config=execution(provider="tpu"))
+        start = f"{tmp_path}/iris/config.toml: execution.provider: provider 'tpu' is not available in this onnxruntime"
+        assert str(caught.value).startswith(start)
+
+    def test_every_batch_size_is_warm(self, load):
+        model = load("iris", config=ModelConfig(
+            batching=BatchingConfig(max_batch_size=6), execution=ExecutionConfig(batch_sizes=[1, 2, 6], instances=2)
+        ))  # fmt: skip
+        assert model.session.batch_sizes == (1, 2, 6)
+        assert [sorted(instance._bindings) for instance in model.session._instances] == [[1, 2, 6]] * 2
 
 
 def test_renderers_are_shared_by_requests_that_want_the_same(load):

@@ -8,13 +8,15 @@ import time
 import numpy as np
 import pytest
 
-from headgate.server import BatchingConfig, ModelConfig
+from headgate.server import BatchingConfig, ModelConfig, scheduling
+from headgate.server.batch_runner import BatchRunner
 from headgate.server.config import ExecutionConfig
 from headgate.server.errors import DeadlineExceededError, InternalError, QueueFullError
 from headgate.server.inference import InferenceRequest
 from headgate.server.inputs import GivenTensor, ModelInputs
 from headgate.server.model import LoadedModel
-from headgate.server.scheduling import BatchRunner, InlineScheduler, ThreadScheduler
+from headgate.server.scheduling import InlineScheduler, ThreadScheduler
+from headgate.server.splitting import SplitRequest
 from headgate.server.statistics import Statistics
 from headgate.v1 import DataType, TensorSpec
 
@@ -111,10 +113,10 @@ def make(session):
         scheduler = kind(BatchRunner(session, inputs, statistics, "m/1"), BatchingConfig(**batching), *instances)
         schedulers.append(scheduler)
 
-        def submit(*numbers, deadline=math.inf, renderer=RENDERER):
+        def submit(*numbers, deadline=math.inf, renderer=RENDERER, **queueing):
             call = FakeCall(deadline)
             tensor = GivenTensor("x", (len(numbers), 1), np.array(numbers, np.float32).tobytes())
-            scheduler.submit(InferenceRequest(call, *inputs.bind([tensor]), renderer))
+            scheduler.submit(InferenceRequest(call, *inputs.bind([tensor]), renderer, **queueing))
             return call
 
         return submit, scheduler, statistics
@@ -213,7 +215,10 @@ class TestThreads:
 
     def test_expired_requests_never_run(self, busy, session):
         submit, _, statistics, _ = busy()
-        late, good, later = submit(1, deadline=time.time() - 1), submit(2), submit(3, deadline=0)
+        deadline = time.time() + 0.05
+        late, good, later = submit(1, deadline=deadline), submit(2), submit(3, deadline=deadline)
+        while time.time() <= deadline:
+            time.sleep(0.01)
         session.gate.set()
         assert good.result() == [102]
         assert isinstance(late.result(), DeadlineExceededError)
@@ -223,10 +228,45 @@ class TestThreads:
 
     def test_only_expired_requests(self, busy, session):
         submit, _, _, _ = busy()
-        late = submit(1, deadline=0)
+        deadline = time.time() + 0.05
+        late = submit(1, deadline=deadline)
+        while time.time() <= deadline:
+            time.sleep(0.01)
         session.gate.set()
         assert isinstance(late.result(), DeadlineExceededError)
         assert submit(2).result() == [102]
+
+    def test_past_deadline_is_refused_at_once(self, busy):
+        submit, _, statistics, _ = busy()
+        with pytest.raises(DeadlineExceededError, match="it was not queued"):
+            submit(1, deadline=time.time() - 1)
+        assert statistics.refused == 1
+
+    def test_queue_timeout_ends_while_no_thread_is_free(self, busy, session):
+        submit, _, statistics, (running,) = busy()
+        patient, impatient = submit(1, queue_timeout_s=600), submit(2, queue_timeout_s=0.02)
+        error = impatient.result()
+        assert isinstance(error, DeadlineExceededError)
+        assert "the queue timeout ended" in str(error)
+        assert statistics.expired == 1
+        session.gate.set()
+        assert [running.result(), patient.result()] == [[99], [101]]
+        assert session.batches == [[-1], [1]]
+
+    def test_earlier_queue_timeout_than_the_one_that_is_waited_for(self, busy):
+        submit, _, _, _ = busy()
+        submit(1, queue_timeout_s=600)
+        assert isinstance(submit(2, queue_timeout_s=0.02).result(), DeadlineExceededError)
+
+    def test_urgent_request_takes_the_place_of_another(self, busy, session):
+        submit, _, statistics, _ = busy(max_queue_size=1)
+        low = submit(1, priority=2)
+        urgent = submit(2, priority=1)
+        assert isinstance(low.result(), QueueFullError)
+        assert statistics.refused == 1
+        session.gate.set()
+        assert urgent.result() == [102]
+        assert session.batches == [[-1], [2]]
 
     def test_full_queue(self, busy, session):
         submit, _, statistics, _ = busy(max_queue_size=2)
@@ -309,6 +349,166 @@ class TestThreads:
                 assert time.monotonic() < deadline
         finally:
             gc.enable()
+
+
+class TestPrediction:
+    """Whether a request would be done in time, from how long batches take."""
+
+    @pytest.fixture
+    def busy(self, make, session):
+        """A thread in the middle of a batch, where a full batch of four is known to take a minute."""
+
+        def start(**batching):
+            submit, _, statistics = make(ThreadScheduler, 1, 60.0, max_batch_size=4, **batching)
+            session.gate.clear()
+            submit(-1)
+            session.wait_until_running()
+            return submit, statistics
+
+        return start
+
+    def test_request_behind_a_full_batch_is_refused(self, busy, session):
+        submit, statistics = busy()
+        waiting = submit(1, 2, 3, 4)
+        with pytest.raises(DeadlineExceededError, match=r"done in about 60000 ms, since 4 rows wait before it"):
+            submit(5, deadline=time.time() + 30)
+        accepted = submit(6, deadline=time.time() + 90)
+        assert statistics.refused == 1
+        session.gate.set()
+        assert [waiting.result(), accepted.result()] == [[101, 102, 103, 104], [106]]
+
+    def test_queue_timeout_counts_like_a_deadline(self, busy):
+        submit, _ = busy()
+        submit(1, 2, 3, 4)
+        with pytest.raises(DeadlineExceededError):
+            submit(5, queue_timeout_s=30)
+        submit(6, queue_timeout_s=90)
+
+    def test_less_urgent_rows_are_no_hindrance(self, busy):
+        submit, _ = busy()
+        submit(1, 2, 3, 4, priority=2)
+        submit(5, deadline=time.time() + 30, priority=1)
+
+    def test_request_for_an_idle_thread_always_runs(self, make):
+        submit, _, _ = make(ThreadScheduler, 1, 60.0, max_batch_size=1)
+        assert submit(1, deadline=time.time() + 30).result() == [101]
+
+    def test_prediction_is_learnt(self, make, session):
+        submit, _, _ = make(ThreadScheduler, 1, 60.0, max_batch_size=1)
+        # Each takes far less than a minute.
+        for number in range(100):
+            submit(number).result()
+        session.gate.clear()
+        running = submit(1)
+        session.wait_until_running()
+        waiting = submit(2), submit(3, deadline=time.time() + 30)
+        session.gate.set()
+        assert [call.result() for call in (running, *waiting)] == [[101], [102], [103]]
+
+
+class TestSplitting:
+    """Requests with more rows than a batch takes."""
+
+    @pytest.fixture
+    def split(self, make):
+        def start(kind, *arguments, **batching):
+            submit, scheduler, statistics = make(kind, *arguments, max_batch_size=3, **batching)
+
+            def submit_split(*numbers, deadline=math.inf, renderer=RENDERER):
+                call = FakeCall(deadline)
+                rows = np.array(numbers, np.float32)
+                request = InferenceRequest(call, [rows.tobytes()], len(rows), (), renderer)
+                SplitRequest(request, 3, scheduler.submit).start()
+                return call
+
+            return submit, submit_split, scheduler, statistics
+
+        return start
+
+    @pytest.mark.parametrize("kind", [InlineScheduler, ThreadScheduler])
+    def test_parts_are_put_together_again(self, split, session, kind):
+        _, submit_split, scheduler, statistics = split(kind, *([1] if kind is ThreadScheduler else []))
+        call = submit_split(*range(8))
+        scheduler.run_ready()
+        assert call.result() == [100 + number for number in range(8)]
+        assert session.batches == [[0, 1, 2], [3, 4, 5], [6, 7]]
+        scheduler.close()
+        assert (statistics.inference_count, statistics.execution_count) == (8, 3)
+        assert (statistics.success.count, statistics.queue.count) == (1, 1)
+
+    def test_others_have_their_turn_between_the_parts(self, split, session):
+        submit, submit_split, scheduler, _ = split(InlineScheduler)
+        whole, other = submit_split(*range(8)), submit(50)
+        scheduler.run_ready()
+        assert session.batches == [[0, 1, 2], [50], [3, 4, 5], [6, 7]]
+        assert other.result() == [150]
+        assert whole.result() == [100 + number for number in range(8)]
+
+    def test_full_queue_does_not_lose_a_later_part(self, split, session):
+        submit, submit_split, _, _ = split(ThreadScheduler, 1, max_queue_size=1)
+        session.gate.clear()
+        whole = submit_split(*range(6))
+        session.wait_until_running()
+        other = submit(50)
+        session.gate.set()
+        assert whole.result() == [100 + number for number in range(6)]
+        assert other.result() == [150]
+
+    def test_failing_part_fails_the_request_once(self, split, session, caplog):
+        _, submit_split, scheduler, statistics = split(InlineScheduler)
+        session.poison = 4
+        call = submit_split(*range(9))
+        scheduler.run_ready()
+        assert isinstance(call.result(), InternalError)
+        assert session.batches == [[0, 1, 2], [3, 4, 5]]
+        assert (statistics.success.count, statistics.fail.count) == (0, 1)
+        caplog.clear()
+
+    def test_cancelled_while_a_part_runs(self, split, session):
+        _, submit_split, scheduler, _ = split(ThreadScheduler, 1)
+        session.gate.clear()
+        call = submit_split(*range(9))
+        session.wait_until_running()
+        call.cancel()
+        session.gate.set()
+        assert isinstance(call.result(), DeadlineExceededError)
+        scheduler.close()
+        assert session.batches == [[0, 1, 2]]
+
+    def test_cancelled_while_a_part_waits(self, split, session):
+        submit, submit_split, _, statistics = split(ThreadScheduler, 1)
+        session.gate.clear()
+        submit(1)
+        session.wait_until_running()
+        call = submit_split(*range(9))
+        call.cancel()
+        assert isinstance(call.result(), DeadlineExceededError)
+        assert statistics.cancelled == 1
+
+    def test_answer_that_cannot_be_made_harms_no_batch_mate(self, split, session, caplog):
+        class Broken:
+            def render(self, outputs, requests):
+                raise ZeroDivisionError
+
+        submit, submit_split, scheduler, _ = split(InlineScheduler)
+        call, other = submit_split(*range(4), renderer=Broken()), None
+        while call.outcome is None:
+            other = submit(50)
+            scheduler.run_ready()
+            assert other.result() == [150]
+        assert isinstance(call.result(), InternalError)
+        assert "ZeroDivisionError" in caplog.text
+        caplog.clear()
+
+
+def test_long_queue_of_an_inline_model_leaves_the_io_thread_in_between(make, session, monkeypatch):
+    monkeypatch.setattr(scheduling, "_INLINE_TURN_S", 0)
+    submit, scheduler, _ = make(InlineScheduler, max_batch_size=1)
+    calls = [submit(1), submit(2)]
+    assert scheduler.run_ready()
+    assert [call.outcome for call in calls] == [[101], None]
+    assert not scheduler.run_ready()
+    assert calls[1].result() == [102]
 
 
 @pytest.fixture(params=["inline", "threads"])

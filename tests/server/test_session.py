@@ -1,39 +1,33 @@
 """onnxruntime sessions: files, devices, types."""
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from typing import ClassVar
+
 import numpy as np
 import onnxruntime
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from headgate.server import StartupError
-from headgate.server.session import Session, example_inputs, resolve_provider
+from headgate.server import ExecutionConfig, StartupError
+from headgate.server.binding import HostMemory
+from headgate.server.session import Session, _Instance, example_inputs
 from headgate.v1 import DataType
 
 CPU = "CPUExecutionProvider"
+AZURE = "AzureExecutionProvider"
+#: Tells each row how many there are.
+COUNT = (
+    "g (float[batch,1] x) => (float[batch,1] y) <int64[1] first = {0}> "
+    "{ zeros = Sub(x, x) ones = Exp(zeros) total = ReduceSum<keepdims=1>(ones, first) y = Add(zeros, total) }"
+)
 needs_no_cuda = pytest.mark.skipif(
     "CUDAExecutionProvider" in onnxruntime.get_available_providers(), reason="this onnxruntime has CUDA"
 )
-
-
-def test_provider_names():
-    assert resolve_provider("cpu") == resolve_provider("CPU") == resolve_provider(CPU) == CPU
-
-
-@needs_no_cuda
-def test_provider_that_is_not_there(caplog):
-    with pytest.raises(StartupError) as caught:
-        resolve_provider("cuda")
-    assert str(caught.value) == (
-        "provider 'cuda' is not available in this onnxruntime (it has cpu): pip uninstall onnxruntime; "
-        "pip install 'headgate[gpu]', where there is an NVIDIA driver"
-    )
-    assert resolve_provider("cuda", allow_cpu_fallback=True) == CPU
-    assert "provider 'cuda' is not available" in caplog.text
-    assert "running on the CPU instead" in caplog.text
-
-
-def test_unknown_provider():
-    with pytest.raises(StartupError, match=r"provider 'tpu' is not available in this onnxruntime \(it has cpu"):
-        resolve_provider("tpu")
+needs_azure = pytest.mark.skipif(
+    AZURE not in onnxruntime.get_available_providers(), reason="this onnxruntime has no second provider"
+)
 
 
 @needs_no_cuda
@@ -97,3 +91,186 @@ def test_types(tmp_path, write_model, onnx_name, data_type):
     assert session.inputs[0].datatype == DataType.Value(f"DATA_TYPE_{data_type}")
     (example,) = example_inputs(session.inputs, 2)
     assert session.run([example])[0].dtype == example.dtype
+
+
+def make(path, batch=8, **execution):
+    return Session(path, CPU, 1, False, ExecutionConfig(**execution), batch)
+
+
+class TestOptions:
+    def options(self, path, **execution):
+        return make(path, **execution)._instances[0]._session.get_session_options()
+
+    def test_defaults(self, tmp_path, write_model):
+        options = self.options(write_model(tmp_path, "iris"))
+        assert (options.intra_op_num_threads, options.inter_op_num_threads) == (1, 1)
+        assert options.execution_mode == onnxruntime.ExecutionMode.ORT_SEQUENTIAL
+        assert options.graph_optimization_level == onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
+        assert options.enable_cpu_mem_arena
+        assert options.enable_mem_pattern
+        assert options.get_session_config_entry("session.intra_op.allow_spinning") == "0"
+
+    def test_given(self, tmp_path, write_model):
+        options = self.options(
+            write_model(tmp_path, "iris"), graph_optimization_level="basic", inter_op_threads=2,
+            intra_op_spinning=True, memory_arena=False, memory_pattern=False,
+            session_options={"session.set_denormal_as_zero": "1"},
+        )  # fmt: skip
+        assert options.inter_op_num_threads == 2
+        assert options.execution_mode == onnxruntime.ExecutionMode.ORT_PARALLEL
+        assert options.graph_optimization_level == onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+        assert not options.enable_cpu_mem_arena
+        assert not options.enable_mem_pattern
+        assert options.get_session_config_entry("session.intra_op.allow_spinning") == "1"
+        assert options.get_session_config_entry("session.set_denormal_as_zero") == "1"
+
+    @pytest.mark.parametrize("entry", [{"": "1"}, {"session.disable_cpu_ep_fallback": "1"}], ids=["empty", "conflict"])
+    def test_that_onnxruntime_refuses(self, tmp_path, write_model, entry):
+        path = write_model(tmp_path, "iris")
+        with pytest.raises(StartupError, match=f"{path} cannot be loaded by onnxruntime: ") as caught:
+            make(path, session_options=entry)
+        assert "\n" not in str(caught.value)
+
+
+@needs_azure
+class TestStrictness:
+    """Azure's provider takes only nodes of its own, so that the CPU is left with all others."""
+
+    def test_what_the_provider_cannot_run(self, tmp_path, write_model):
+        session = Session(write_model(tmp_path, "iris"), AZURE, 1)
+        assert session.provider == AZURE
+        assert session.batch_sizes == ()
+        (logits,) = session.run([np.eye(4, dtype=np.float32)])
+        assert logits.shape == (4, 3)
+
+    def test_nothing_may_run_on_the_cpu(self, tmp_path, write_model, caplog):
+        path = write_model(tmp_path, "iris")
+        execution = ExecutionConfig(session_options={"session.disable_cpu_ep_fallback": "1"})
+        with pytest.raises(StartupError, match="fallback to CPU EP has been explicitly disabled"):
+            Session(path, AZURE, 1, False, execution)
+        assert Session(path, AZURE, 1, True, execution).provider == CPU
+        assert "explicitly disabled by the user.; running on the CPU instead" in caplog.text
+
+
+class TestBatchSizes:
+    @pytest.mark.parametrize("io_binding", [True, False])
+    @pytest.mark.parametrize(("rows", "size"), [(1, 1), (2, 4), (3, 4), (4, 4), (5, 8), (8, 8), (9, 9)])
+    def test_next_size(self, tmp_path, write_model, io_binding, rows, size):
+        session = make(write_model(tmp_path, "count", COUNT), batch_sizes=[1, 4, 8], io_binding=io_binding)
+        (count,) = session.run([np.zeros((rows, 1), np.float32)])
+        assert count.tolist() == [[size]] * rows
+
+    def test_none_on_the_cpu(self, tmp_path, write_model):
+        session = make(write_model(tmp_path, "count", COUNT))
+        assert session.batch_sizes == ()
+        assert session.run([np.zeros((3, 1), np.float32)])[0].tolist() == [[3]] * 3
+
+    @pytest.mark.parametrize("name", ["sums", "text", "lengths", "same_float16", "same_int64"])
+    def test_every_kind_of_tensor(self, tmp_path, write_model, name):
+        path = write_model(tmp_path, name)
+        session, plain = make(path, batch_sizes=[4, 8]), make(path, io_binding=False)
+        for rows in (1, 3, 4, 7):
+            inputs = [
+                np.array([f"{i}" for i in range(array.size)], object).reshape(array.shape) if array.dtype == object
+                else np.arange(array.size).reshape(array.shape).astype(array.dtype)
+                for array in example_inputs(session.inputs, rows)
+            ]  # fmt: skip
+            for output, expected in zip(session.run(inputs), plain.run(inputs), strict=True):
+                assert output.dtype == expected.dtype
+                assert output.tolist() == expected.tolist()
+
+    def test_every_size_is_warmed_up_in_every_instance(self, tmp_path, write_model):
+        session = make(write_model(tmp_path, "iris"), batch_sizes=[1, 2, 8], instances=3)
+        session.warm_up(8)
+        assert [sorted(instance._bindings) for instance in session._instances] == [[1, 2, 8]] * 3
+
+
+class TestBinding:
+    @pytest.fixture(scope="class")
+    @staticmethod
+    def sessions(tmp_path_factory, write_model):
+        path = write_model(tmp_path_factory.mktemp("twins"), "twins")
+        return [make(path, 16), make(path, 16, batch_sizes=[4, 16]), make(path, 16, io_binding=False)]
+
+    @given(st.lists(st.integers(0, 20), min_size=1, max_size=6), st.integers(0, 2**32 - 1))
+    def test_any_sizes_one_after_another(self, sessions, sizes, seed):
+        rng = np.random.default_rng(seed)
+        batches = [rng.integers(-99, 99, (rows, 2)).astype(np.float32) for rows in sizes]
+        for session in sessions:
+            # All are kept until the end, as answers that are still to be made keep them.
+            results = [session.run([batch]) for batch in batches]
+            for batch, (same, total) in zip(batches, results, strict=True):
+                assert np.array_equal(same, batch)
+                assert np.array_equal(total, batch.sum(1, keepdims=True))
+
+    @pytest.mark.parametrize("instances", [1, 3])
+    def test_many_threads(self, tmp_path, write_model, instances):
+        session = make(write_model(tmp_path, "twins"), instances=instances)
+        together = threading.Barrier(4)
+
+        def run(thread):
+            together.wait()
+            for step in range(300):
+                batch = np.full((1 + step % 8, 2), 1000 * thread + step, np.float32)
+                same, total = session.run([batch])
+                assert np.array_equal(same, batch)
+                assert np.array_equal(total, 2 * batch[:, :1])
+
+        with ThreadPoolExecutor(4) as threads:
+            list(threads.map(run, range(4)))
+
+    @pytest.mark.parametrize(
+        ("name", "graph"),
+        [
+            ("text", None),
+            ("lengths", None),
+            ("twice as many rows", "g (float[batch,1] x) => (float[rows,1] y) { y = Concat<axis=0>(x, x) }"),
+            ("no name", "g (float[?,1] x) => (float[?,1] y) { y = Concat<axis=0>(x, x) }"),
+            ("an input", "g (float[batch,1] x) => (float[batch,1] x, float[batch,1] y) { y = Add(x, x) }"),
+        ],
+    )
+    def test_models_that_it_is_not_for(self, tmp_path, write_model, name, graph):
+        path = write_model(tmp_path, "model", graph) if graph else write_model(tmp_path, name)
+        with pytest.raises(StartupError, match=f"{path}: execution.io_binding takes tensors whose sizes are fixed"):
+            make(path, io_binding=True)
+        session = make(path)
+        session.warm_up(8)
+        assert not session._instances[0]._bindings
+
+    def test_large_batches_are_not_copied_on_the_cpu(self, tmp_path, write_model):
+        graph = "g (float[batch,1024] x) => (float[batch,1024] y) { y = Relu(x) }"
+        path = write_model(tmp_path, "wide", graph)
+        for session, sizes in ((make(path), [1]), (make(path, io_binding=True), [1, 8])):
+            session.warm_up(8)
+            assert list(session._instances[0]._bindings) == sizes
+
+    def test_a_run_that_fails_leaves_the_instance_to_others(self, tmp_path, write_model):
+        session = make(write_model(tmp_path, "lookup"))
+        for _ in range(2):
+            with pytest.raises(Exception, match="Gather"):
+                session.run([np.array([[9]])])
+            assert session.run([np.array([[2]])])[0].tolist() == [[20]]
+
+
+def test_cuda_graphs_run_on_the_thread_that_captures_them(tmp_path, write_model):
+    class WatchedMemory(HostMemory):
+        is_host = False
+        threads: ClassVar[set[int]] = set()
+
+        def upload(self, arrays, values):
+            self.threads.add(threading.get_ident())
+
+    session = make(write_model(tmp_path, "twins"))
+    instance = _Instance(session._instances[0]._session, WatchedMemory(), session.inputs, session.outputs, 8, True)
+    for _ in range(3):
+        with ThreadPoolExecutor(1) as threads:
+            _, total = threads.submit(instance.run, [np.ones((3, 2), np.float32)], 3, 4).result()
+        assert total.tolist() == [[2]] * 3
+    assert len(WatchedMemory.threads) == 1
+    with pytest.raises(ValueError, match="broadcast"):
+        instance.run([np.ones((4, 3), np.float32)], 4, 4)
+
+
+def test_cuda_graphs_are_for_cuda(tmp_path, write_model):
+    with pytest.raises(StartupError, match=r"execution.cuda_graphs is for the provider cuda, not cpu"):
+        make(write_model(tmp_path, "iris"), cuda_graphs=True)

@@ -17,7 +17,7 @@ def record(statistics, batches):
     """Record batches of requests (rows, nanoseconds waited), with the times of their stages."""
     for requests, started_after, *stages in batches:
         started = 10**10 + started_after
-        members = [SimpleNamespace(rows=rows, arrived_ns=started - waited) for rows, waited in requests]
+        members = [SimpleNamespace(rows=rows, arrived_ns=started - waited, parts_after=0) for rows, waited in requests]
         statistics.record_batch(members, sum(rows for rows, _ in requests), started, *stages)
 
 

@@ -34,7 +34,15 @@ from headgate.v1.prediction_service_pb2 import (
     StreamError,
     StreamPredictResponse,
 )
-from headgate.v1.signature_pb2 import ParityCheck, Provenance, Signature, Verification
+from headgate.v1.signature_pb2 import (
+    PaddedInput,
+    PaddedOutput,
+    Padding,
+    ParityCheck,
+    Provenance,
+    Signature,
+    Verification,
+)
 from headgate.v1.tensor_pb2 import DataType, Tensor, TensorSpec
 
 __all__ = [
@@ -55,6 +63,9 @@ __all__ = [
     "MulticlassHead",
     "MultilabelColumns",
     "MultilabelHead",
+    "PaddedInput",
+    "PaddedOutput",
+    "Padding",
     "ParityCheck",
     "PredictOptions",
     "PredictRequest",

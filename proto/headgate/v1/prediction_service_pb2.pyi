@@ -11,18 +11,22 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class PredictRequest(_message.Message):
-    __slots__ = ("model", "version", "id", "inputs", "options")
+    __slots__ = ("model", "version", "id", "inputs", "options", "priority", "queue_timeout_us")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     ID_FIELD_NUMBER: _ClassVar[int]
     INPUTS_FIELD_NUMBER: _ClassVar[int]
     OPTIONS_FIELD_NUMBER: _ClassVar[int]
+    PRIORITY_FIELD_NUMBER: _ClassVar[int]
+    QUEUE_TIMEOUT_US_FIELD_NUMBER: _ClassVar[int]
     model: str
     version: int
     id: str
     inputs: _containers.RepeatedCompositeFieldContainer[_tensor_pb2.Tensor]
     options: PredictOptions
-    def __init__(self, model: _Optional[str] = ..., version: _Optional[int] = ..., id: _Optional[str] = ..., inputs: _Optional[_Iterable[_Union[_tensor_pb2.Tensor, _Mapping]]] = ..., options: _Optional[_Union[PredictOptions, _Mapping]] = ...) -> None: ...
+    priority: int
+    queue_timeout_us: int
+    def __init__(self, model: _Optional[str] = ..., version: _Optional[int] = ..., id: _Optional[str] = ..., inputs: _Optional[_Iterable[_Union[_tensor_pb2.Tensor, _Mapping]]] = ..., options: _Optional[_Union[PredictOptions, _Mapping]] = ..., priority: _Optional[int] = ..., queue_timeout_us: _Optional[int] = ...) -> None: ...
 
 class PredictOptions(_message.Message):
     __slots__ = ("heads", "top_k", "threshold", "include_probabilities", "include_entropy", "include_margin")

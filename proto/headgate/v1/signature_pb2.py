@@ -26,7 +26,7 @@ from headgate.v1 import head_pb2 as headgate_dot_v1_dot_head__pb2
 from headgate.v1 import tensor_pb2 as headgate_dot_v1_dot_tensor__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bheadgate/v1/signature.proto\x12\x0bheadgate.v1\x1a\x16headgate/v1/head.proto\x1a\x18headgate/v1/tensor.proto\"\xf6\x01\n\tSignature\x12\x16\n\x0eschema_version\x18\x01 \x01(\r\x12\'\n\x06inputs\x18\x02 \x03(\x0b\x32\x17.headgate.v1.TensorSpec\x12(\n\x07outputs\x18\x03 \x03(\x0b\x32\x17.headgate.v1.TensorSpec\x12 \n\x05heads\x18\x04 \x03(\x0b\x32\x11.headgate.v1.Head\x12/\n\x0cverification\x18\x05 \x01(\x0b\x32\x19.headgate.v1.Verification\x12+\n\nprovenance\x18\x06 \x01(\x0b\x32\x17.headgate.v1.Provenance\"p\n\x0cVerification\x12(\n\x06\x63hecks\x18\x01 \x03(\x0b\x32\x18.headgate.v1.ParityCheck\x12\x1a\n\x12\x61\x62solute_tolerance\x18\x02 \x01(\x01\x12\x1a\n\x12relative_tolerance\x18\x03 \x01(\x01\"y\n\x0bParityCheck\x12\x0e\n\x06output\x18\x01 \x01(\t\x12\x12\n\nbatch_size\x18\x02 \x01(\r\x12\x0e\n\x06inputs\x18\x03 \x01(\t\x12\x1a\n\x12max_absolute_error\x18\x04 \x01(\x01\x12\x1a\n\x12max_relative_error\x18\x05 \x01(\x01\"\xc6\x01\n\nProvenance\x12\x13\n\x0bsource_file\x18\x01 \x01(\t\x12\x15\n\rsource_sha256\x18\x02 \x01(\t\x12\x13\n\x0b\x65xported_at\x18\x03 \x01(\t\x12\r\n\x05opset\x18\x04 \x01(\r\x12\x37\n\x08versions\x18\x05 \x03(\x0b\x32%.headgate.v1.Provenance.VersionsEntry\x1a/\n\rVersionsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\'\n\x0bheadgate.v1P\x01Z\x16headgate/v1;headgatev1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bheadgate/v1/signature.proto\x12\x0bheadgate.v1\x1a\x16headgate/v1/head.proto\x1a\x18headgate/v1/tensor.proto\"\x9e\x02\n\tSignature\x12\x16\n\x0eschema_version\x18\x01 \x01(\r\x12\'\n\x06inputs\x18\x02 \x03(\x0b\x32\x17.headgate.v1.TensorSpec\x12(\n\x07outputs\x18\x03 \x03(\x0b\x32\x17.headgate.v1.TensorSpec\x12 \n\x05heads\x18\x04 \x03(\x0b\x32\x11.headgate.v1.Head\x12/\n\x0cverification\x18\x05 \x01(\x0b\x32\x19.headgate.v1.Verification\x12+\n\nprovenance\x18\x06 \x01(\x0b\x32\x17.headgate.v1.Provenance\x12&\n\x08paddings\x18\x07 \x03(\x0b\x32\x14.headgate.v1.Padding\"m\n\x07Padding\x12(\n\x06inputs\x18\x01 \x03(\x0b\x32\x18.headgate.v1.PaddedInput\x12\x0c\n\x04mask\x18\x02 \x01(\t\x12*\n\x07outputs\x18\x03 \x03(\x0b\x32\x19.headgate.v1.PaddedOutput\"8\n\x0bPaddedInput\x12\r\n\x05input\x18\x01 \x01(\t\x12\x0c\n\x04\x61xis\x18\x02 \x01(\r\x12\x0c\n\x04\x66ill\x18\x03 \x01(\x01\",\n\x0cPaddedOutput\x12\x0e\n\x06output\x18\x01 \x01(\t\x12\x0c\n\x04\x61xis\x18\x02 \x01(\r\"p\n\x0cVerification\x12(\n\x06\x63hecks\x18\x01 \x03(\x0b\x32\x18.headgate.v1.ParityCheck\x12\x1a\n\x12\x61\x62solute_tolerance\x18\x02 \x01(\x01\x12\x1a\n\x12relative_tolerance\x18\x03 \x01(\x01\"y\n\x0bParityCheck\x12\x0e\n\x06output\x18\x01 \x01(\t\x12\x12\n\nbatch_size\x18\x02 \x01(\r\x12\x0e\n\x06inputs\x18\x03 \x01(\t\x12\x1a\n\x12max_absolute_error\x18\x04 \x01(\x01\x12\x1a\n\x12max_relative_error\x18\x05 \x01(\x01\"\xc6\x01\n\nProvenance\x12\x13\n\x0bsource_file\x18\x01 \x01(\t\x12\x15\n\rsource_sha256\x18\x02 \x01(\t\x12\x13\n\x0b\x65xported_at\x18\x03 \x01(\t\x12\r\n\x05opset\x18\x04 \x01(\r\x12\x37\n\x08versions\x18\x05 \x03(\x0b\x32%.headgate.v1.Provenance.VersionsEntry\x1a/\n\rVersionsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\'\n\x0bheadgate.v1P\x01Z\x16headgate/v1;headgatev1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,13 +37,19 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PROVENANCE_VERSIONSENTRY']._loaded_options = None
   _globals['_PROVENANCE_VERSIONSENTRY']._serialized_options = b'8\001'
   _globals['_SIGNATURE']._serialized_start=95
-  _globals['_SIGNATURE']._serialized_end=341
-  _globals['_VERIFICATION']._serialized_start=343
-  _globals['_VERIFICATION']._serialized_end=455
-  _globals['_PARITYCHECK']._serialized_start=457
-  _globals['_PARITYCHECK']._serialized_end=578
-  _globals['_PROVENANCE']._serialized_start=581
-  _globals['_PROVENANCE']._serialized_end=779
-  _globals['_PROVENANCE_VERSIONSENTRY']._serialized_start=732
-  _globals['_PROVENANCE_VERSIONSENTRY']._serialized_end=779
+  _globals['_SIGNATURE']._serialized_end=381
+  _globals['_PADDING']._serialized_start=383
+  _globals['_PADDING']._serialized_end=492
+  _globals['_PADDEDINPUT']._serialized_start=494
+  _globals['_PADDEDINPUT']._serialized_end=550
+  _globals['_PADDEDOUTPUT']._serialized_start=552
+  _globals['_PADDEDOUTPUT']._serialized_end=596
+  _globals['_VERIFICATION']._serialized_start=598
+  _globals['_VERIFICATION']._serialized_end=710
+  _globals['_PARITYCHECK']._serialized_start=712
+  _globals['_PARITYCHECK']._serialized_end=833
+  _globals['_PROVENANCE']._serialized_start=836
+  _globals['_PROVENANCE']._serialized_end=1034
+  _globals['_PROVENANCE_VERSIONSENTRY']._serialized_start=987
+  _globals['_PROVENANCE_VERSIONSENTRY']._serialized_end=1034
 # @@protoc_insertion_point(module_scope)

@@ -9,20 +9,50 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class Signature(_message.Message):
-    __slots__ = ("schema_version", "inputs", "outputs", "heads", "verification", "provenance")
+    __slots__ = ("schema_version", "inputs", "outputs", "heads", "verification", "provenance", "paddings")
     SCHEMA_VERSION_FIELD_NUMBER: _ClassVar[int]
     INPUTS_FIELD_NUMBER: _ClassVar[int]
     OUTPUTS_FIELD_NUMBER: _ClassVar[int]
     HEADS_FIELD_NUMBER: _ClassVar[int]
     VERIFICATION_FIELD_NUMBER: _ClassVar[int]
     PROVENANCE_FIELD_NUMBER: _ClassVar[int]
+    PADDINGS_FIELD_NUMBER: _ClassVar[int]
     schema_version: int
     inputs: _containers.RepeatedCompositeFieldContainer[_tensor_pb2.TensorSpec]
     outputs: _containers.RepeatedCompositeFieldContainer[_tensor_pb2.TensorSpec]
     heads: _containers.RepeatedCompositeFieldContainer[_head_pb2.Head]
     verification: Verification
     provenance: Provenance
-    def __init__(self, schema_version: _Optional[int] = ..., inputs: _Optional[_Iterable[_Union[_tensor_pb2.TensorSpec, _Mapping]]] = ..., outputs: _Optional[_Iterable[_Union[_tensor_pb2.TensorSpec, _Mapping]]] = ..., heads: _Optional[_Iterable[_Union[_head_pb2.Head, _Mapping]]] = ..., verification: _Optional[_Union[Verification, _Mapping]] = ..., provenance: _Optional[_Union[Provenance, _Mapping]] = ...) -> None: ...
+    paddings: _containers.RepeatedCompositeFieldContainer[Padding]
+    def __init__(self, schema_version: _Optional[int] = ..., inputs: _Optional[_Iterable[_Union[_tensor_pb2.TensorSpec, _Mapping]]] = ..., outputs: _Optional[_Iterable[_Union[_tensor_pb2.TensorSpec, _Mapping]]] = ..., heads: _Optional[_Iterable[_Union[_head_pb2.Head, _Mapping]]] = ..., verification: _Optional[_Union[Verification, _Mapping]] = ..., provenance: _Optional[_Union[Provenance, _Mapping]] = ..., paddings: _Optional[_Iterable[_Union[Padding, _Mapping]]] = ...) -> None: ...
+
+class Padding(_message.Message):
+    __slots__ = ("inputs", "mask", "outputs")
+    INPUTS_FIELD_NUMBER: _ClassVar[int]
+    MASK_FIELD_NUMBER: _ClassVar[int]
+    OUTPUTS_FIELD_NUMBER: _ClassVar[int]
+    inputs: _containers.RepeatedCompositeFieldContainer[PaddedInput]
+    mask: str
+    outputs: _containers.RepeatedCompositeFieldContainer[PaddedOutput]
+    def __init__(self, inputs: _Optional[_Iterable[_Union[PaddedInput, _Mapping]]] = ..., mask: _Optional[str] = ..., outputs: _Optional[_Iterable[_Union[PaddedOutput, _Mapping]]] = ...) -> None: ...
+
+class PaddedInput(_message.Message):
+    __slots__ = ("input", "axis", "fill")
+    INPUT_FIELD_NUMBER: _ClassVar[int]
+    AXIS_FIELD_NUMBER: _ClassVar[int]
+    FILL_FIELD_NUMBER: _ClassVar[int]
+    input: str
+    axis: int
+    fill: float
+    def __init__(self, input: _Optional[str] = ..., axis: _Optional[int] = ..., fill: _Optional[float] = ...) -> None: ...
+
+class PaddedOutput(_message.Message):
+    __slots__ = ("output", "axis")
+    OUTPUT_FIELD_NUMBER: _ClassVar[int]
+    AXIS_FIELD_NUMBER: _ClassVar[int]
+    output: str
+    axis: int
+    def __init__(self, output: _Optional[str] = ..., axis: _Optional[int] = ...) -> None: ...
 
 class Verification(_message.Message):
     __slots__ = ("checks", "absolute_tolerance", "relative_tolerance")

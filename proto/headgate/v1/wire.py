@@ -1,0 +1,85 @@
+"""Serialised messages, taken apart without parsing them: for values so large that a copy would cost more than the rest.
+
+The format: https://protobuf.dev/programming-guides/encoding/
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from google.protobuf.message import DecodeError
+
+_VARINT, _FIXED64, _LENGTH_DELIMITED, _FIXED32 = 0, 1, 2, 5
+
+
+def fields(message: memoryview) -> Iterator[tuple[int, memoryview, memoryview]]:
+    """Go through the fields of a serialised message: the number, the whole field, and its value in it.
+
+    The value of a length-delimited field is its content, that of another its bytes as they stand.
+
+    Raises:
+        DecodeError: it is no message.
+
+    >>> from headgate.v1 import TensorSpec
+    >>> [(number, bytes(value)) for number, _, value in fields(memoryview(TensorSpec(name="x").SerializeToString()))]
+    [(1, b'x')]
+    """
+    position = 0
+    while position < len(message):
+        start = position
+        tag, position = read_varint(message, position)
+        kind = tag & 0b111
+        if kind == _LENGTH_DELIMITED:
+            size, position = read_varint(message, position)
+        elif kind == _VARINT:
+            size = read_varint(message, position)[1] - position
+        elif kind in (_FIXED32, _FIXED64):
+            size = 4 if kind == _FIXED32 else 8
+        else:
+            raise DecodeError(f"a field is of wire type {kind}")
+        end = position + size
+        if end > len(message):
+            raise DecodeError("the message ends within a field")
+        yield tag >> 3, message[start:end], message[position:end]
+        position = end
+
+
+def detach(message: memoryview, number: int) -> tuple[bytes, list[memoryview]]:
+    """Take all values of a length-delimited field out of a message; return what is left of it, and the values.
+
+    Raises:
+        DecodeError: it is no message.
+
+    >>> from headgate.v1 import Tensor
+    >>> rest, (raw,) = detach(memoryview(Tensor(name="x", raw=b"1234").SerializeToString()), Tensor.RAW_FIELD_NUMBER)
+    >>> Tensor.FromString(rest).name, bytes(raw)
+    ('x', b'1234')
+    """
+    rest, values = [], []
+    for found, whole, value in fields(message):
+        if found == number:
+            values.append(value)
+        else:
+            rest.append(whole)
+    return b"".join(rest), values
+
+
+def read_varint(message: memoryview, position: int = 0) -> tuple[int, int]:
+    r"""Return the number at a position, and the position after it.
+
+    Raises:
+        DecodeError: there is none.
+
+    >>> read_varint(memoryview(b"\xac\x02"))
+    (300, 2)
+    """
+    number = 0
+    for shift in range(0, 70, 7):
+        if position >= len(message):
+            break
+        byte = message[position]
+        position += 1
+        number |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return number, position
+    raise DecodeError("a number has no end")

@@ -1,0 +1,74 @@
+"""How large the requests of models can be: read from their files, without loading them."""
+
+from __future__ import annotations
+
+import math
+import mmap
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from google.protobuf.message import DecodeError
+
+from headgate.v1.wire import fields, read_varint
+
+_MIB = 1024 * 1024
+#: What every server takes.
+_LEAST_BYTES = 16 * _MIB
+#: What a model whose rows have no fixed size can be sent at least.
+_LEAST_BYTES_OF_FREE_SIZES = 64 * _MIB
+#: So many full batches fit a request; it is run in parts.
+_BATCHES = 4
+#: Names, shapes and options.
+_MARGIN_BYTES = 64 * 1024
+
+# Field numbers of onnx.proto (https://github.com/onnx/onnx/blob/main/onnx/onnx.proto).
+_GRAPH, _INPUT, _TYPE, _TENSOR_TYPE, _ELEMENT_TYPE, _SHAPE, _DIM, _DIM_VALUE = 7, 11, 2, 1, 1, 2, 1, 1
+#: The bytes of an element, by TensorProto.DataType.
+_ITEM_BYTES = {1: 4, 2: 1, 3: 1, 4: 2, 5: 2, 6: 4, 7: 8, 9: 1, 10: 2, 11: 8, 12: 4, 13: 8, 16: 2}
+
+
+def largest_message_bytes(models: Iterable[tuple[Path, int]]) -> int:
+    """Return the size of the largest request that models should be sent, given their ONNX files and largest batches.
+
+    That is four full batches of the model with the largest rows.
+    """
+    largest = _LEAST_BYTES
+    for path, max_batch_size in models:
+        row_bytes = _row_bytes(path)
+        if row_bytes is None:
+            largest = max(largest, _LEAST_BYTES_OF_FREE_SIZES)
+        else:
+            largest = max(largest, _BATCHES * max_batch_size * row_bytes)
+    return largest + _MARGIN_BYTES
+
+
+def _row_bytes(path: Path) -> int | None:
+    """Return the bytes of a row of all inputs; None where a size is free, or the file is not readable as ONNX."""
+    try:
+        with path.open("rb") as file:
+            model = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+        return sum(_input_row_bytes(graph_input) for graph_input in _values(model, _GRAPH, _INPUT))
+    except (OSError, ValueError, LookupError, DecodeError):
+        # Where the file is at fault, loading says why.
+        return None
+
+
+def _input_row_bytes(graph_input: memoryview) -> int:
+    (tensor,) = _values(graph_input, _TYPE, _TENSOR_TYPE)
+    (element_type,) = _values(tensor, _ELEMENT_TYPE)
+    _, *dims = _values(tensor, _SHAPE, _DIM)
+    # Of a free dimension there is no value.
+    sizes = [next(_values(dim, _DIM_VALUE), None) for dim in dims]
+    if None in sizes:
+        raise ValueError("a dimension is free")
+    return _ITEM_BYTES[read_varint(element_type)[0]] * math.prod(read_varint(size)[0] for size in sizes if size)
+
+
+def _values(message: memoryview, number: int, *numbers: int) -> Iterator[memoryview]:
+    """Go through the values of a field, and of a field of theirs, and so on."""
+    for found, _, value in fields(message):
+        if found == number:
+            if numbers:
+                yield from _values(value, *numbers)
+            else:
+                yield value

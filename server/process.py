@@ -1,0 +1,64 @@
+"""A server as a process: from its start to the signal that ends it."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable
+from types import FrameType
+from typing import TYPE_CHECKING
+
+from headgate.server.config import ServerSettings
+from headgate.server.processors import available_processors
+from headgate.server.supervisor import Interrupted, Supervisor
+
+if TYPE_CHECKING:
+    from headgate.server.model import LoadedModel
+
+
+def serve(settings: ServerSettings, report: Callable[[str], None] = lambda line: None) -> bool:
+    """Run a server until SIGTERM or SIGINT, then drain it; return whether all accepted requests finished.
+
+    A second signal during the drain ends it at once. Call it on the main thread.
+
+    Args:
+        settings: what it is started with; with several workers each is a process of its own.
+        report: is told, in one line each, that a model is loaded, that the server is ready, and that it stops.
+
+    Raises:
+        StartupError: the server cannot start as asked.
+    """
+    workers = settings.workers or available_processors()
+    if workers > 1:
+        return Supervisor(settings, workers, report).run()
+    # Late: a supervisor has no need of what runs models.
+    from headgate.server.server import Server
+
+    server = Server(settings)
+    stop = threading.Event()
+    loading = True
+
+    def request_stop(signum: int, frame: FrameType | None) -> None:
+        if loading or stop.is_set():
+            raise Interrupted
+        stop.set()
+
+    previous = {number: signal.signal(number, request_stop) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        server.start(lambda model: report(describe(model)))
+        loading = False
+        report(f"ready: serving on {server.address}")
+        stop.wait()
+        report("stopping: finishing accepted requests")
+        return server.stop()
+    except Interrupted:
+        return False
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+def describe(model: LoadedModel) -> str:
+    """Say in one line what was loaded."""
+    heads = ", ".join(model.decoders) or "no heads: raw tensors only"
+    return f"loaded {model.name} version {model.version} on {model.provider} ({heads})"

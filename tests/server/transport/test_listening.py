@@ -1,0 +1,85 @@
+"""A port that is held for processes that share it."""
+
+import socket
+
+import pytest
+
+from headgate.server import StartupError
+from headgate.server.transport import TransportOptions
+from headgate.server.transport.listening import reserve_port
+
+
+def listen(port, *options, host="127.0.0.1"):
+    listener = socket.socket()
+    for option in options:
+        listener.setsockopt(socket.SOL_SOCKET, option, 1)
+    try:
+        listener.bind((host, port))
+        listener.listen()
+    except OSError:
+        listener.close()
+        raise
+    return listener
+
+
+def has_ipv6():
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0", "localhost", "::1"])
+def test_is_taken_and_nobody_listens(host):
+    if host == "::1" and not has_ipv6():
+        pytest.skip("this machine has no IPv6")
+    with reserve_port(TransportOptions(host, 0)) as port:
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection((host, port))
+        with pytest.raises(StartupError, match=f"{port}: is the port taken by another server"):
+            reserve_port(TransportOptions(host, port)).__enter__()
+    with reserve_port(TransportOptions(host, port)) as again:
+        assert again == port
+
+
+def test_those_who_share_it_listen_and_others_cannot():
+    with reserve_port(TransportOptions(port=0)) as port:
+        for options in ((), (socket.SO_REUSEADDR,)):
+            with pytest.raises(OSError, match="in use"):
+                listen(port, *options)
+        with listen(port, socket.SO_REUSEPORT), listen(port, socket.SO_REUSEPORT, socket.SO_REUSEADDR):
+            socket.create_connection(("127.0.0.1", port)).close()
+            for options in ((), (socket.SO_REUSEADDR,)):
+                with pytest.raises(OSError, match="in use"):
+                    listen(port, *options)
+
+
+@pytest.mark.parametrize("options", [(), (socket.SO_REUSEADDR,), (socket.SO_REUSEPORT,)])
+def test_port_of_another_server(options):
+    with listen(0, *options) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(StartupError, match=f"cannot listen on 127.0.0.1:{port}"):
+            reserve_port(TransportOptions(port=port)).__enter__()
+
+
+def test_connections_that_linger_do_not_count():
+    with listen(0, socket.SO_REUSEADDR) as before:
+        port = before.getsockname()[1]
+        with socket.create_connection(("127.0.0.1", port)) as client:
+            served, _ = before.accept()
+            # The side that closes first keeps the port in TIME_WAIT.
+            served.close()
+            assert client.recv(1) == b""
+    with pytest.raises(OSError, match="in use"):
+        listen(port)
+    with reserve_port(TransportOptions(port=port)) as again:
+        assert again == port
+        with pytest.raises(StartupError, match="cannot listen"):
+            reserve_port(TransportOptions(port=port)).__enter__()
+
+
+@pytest.mark.parametrize("host", ["192.0.2.1", "host.invalid"])
+def test_host_of_another_machine(host):
+    with pytest.raises(StartupError, match=f"cannot listen on {host}:8001"):
+        reserve_port(TransportOptions(host, 8001)).__enter__()
