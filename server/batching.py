@@ -51,8 +51,10 @@ class BatchQueue:
             lane = self._lanes[key] = _Lane()
         lane[request] = None
         lane.rows += request.rows
-        if request.start_by < request.deadline:
-            self._note_timeout(request)
+        if request.start_by < math.inf:
+            lane.start_by = min(lane.start_by, request.start_by)
+            if request.start_by < request.deadline:
+                self._note_timeout(request)
         return displaced
 
     def remove(self, request: InferenceRequest) -> bool:
@@ -84,7 +86,14 @@ class BatchQueue:
         while self._lanes and not batch:
             size = 0
             for key in self._next_lanes():
-                taken, late, size, is_full = self._lanes[key].choose(now, size, self.max_batch_size)
+                lane = self._lanes[key]
+                if size + lane.rows <= self.max_batch_size and lane.start_by > now:
+                    del self._lanes[key]
+                    self._count -= len(lane)
+                    size += lane.rows
+                    batch += lane
+                    continue
+                taken, late, size, is_full = lane.choose(now, size, self.max_batch_size)
                 self._drop(key, itertools.chain(taken, late))
                 batch += taken
                 expired += late
@@ -146,9 +155,15 @@ class BatchQueue:
 
 
 class _Lane(OrderedDict[InferenceRequest, None]):
-    """The waiting requests of one priority and shape group, oldest first."""
+    """The waiting requests of one priority and shape group, oldest first.
+
+    Attributes:
+        rows: how many all have.
+        start_by: before this none of them expires.
+    """
 
     rows = 0
+    start_by = math.inf
 
     @property
     def oldest_ns(self) -> int:
