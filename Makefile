@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-oldest quick lint types check bench proto clean
+.PHONY: help demo test test-oldest quick lint types check bench peers gpu-check proto clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -14,7 +14,7 @@ help: ## list the targets
 $(VENV)/.installed: pyproject.toml constraints.txt
 	@echo "== installing headgate and what the demo and the tests need into $(VENV) (about a minute)"
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[cpu,export,tensorflow,dev,conformance]'
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[cpu,export,tensorflow,bench,dev,conformance]'
 	@touch $@
 
 demo: $(VENV)/.installed ## train three small Keras models, export, serve and query them
@@ -40,11 +40,26 @@ types: $(VENV)/.installed ## mypy
 # An environment of its own; tritonclient, which needs a newer grpcio, is left out and its tests are skipped.
 test-oldest: ## the test suite with the oldest supported versions
 	$(PYTHON) -m venv .venv-oldest
-	.venv-oldest/bin/pip install --quiet --constraint constraints-oldest.txt --editable '.[cpu,export,tensorflow,dev]'
+	.venv-oldest/bin/pip install --quiet --constraint constraints-oldest.txt --editable '.[cpu,export,tensorflow,bench,dev]'
 	.venv-oldest/bin/pytest --deselect tests/e2e/test_wheel.py
 
 bench: $(VENV)/.installed ## requests/s, latency and CPU per request of the server and of a bare echo
 	$(BIN)/python -m headgate.benchmarks
+
+# An environment of its own, with onnxruntime-gpu; GPU_PYTHON=python3 takes one that has all of it.
+GPU_PYTHON ?= .venv-gpu/bin/python
+gpu-check: ## the tests and the benchmark that need a CUDA device; writes benchmarks/results/<date>-<device>.md
+	@$(PYTHON) benchmarks/cuda_devices.py
+ifeq ($(GPU_PYTHON),.venv-gpu/bin/python)
+	$(PYTHON) -m venv .venv-gpu
+	$(GPU_PYTHON) -m pip install --quiet --editable '.[gpu]' onnx pytest pytest-timeout
+endif
+	$(GPU_PYTHON) -m pytest -m gpu tests/server/test_gpu.py
+	$(GPU_PYTHON) -m headgate.benchmarks.gpu
+
+# Each peer gets an environment of its own under build/peers, made when it is missing: a gigabyte from PyPI.
+peers: $(VENV)/.installed ## headgate beside other model servers: a table in benchmarks/results (10 to 20 minutes)
+	$(BIN)/python -m headgate.benchmarks.peers
 
 proto: $(VENV)/.installed ## regenerate the code made from the .proto files
 	$(BIN)/python -m grpc_tools.protoc -I proto --python_out=proto --pyi_out=proto proto/headgate/v1/*.proto

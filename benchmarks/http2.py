@@ -1,176 +1,436 @@
-"""As much of an HTTP/2 client as a closed loop of gRPC calls needs, at a few microseconds a call.
+"""As much of an HTTP/2 client as a load generator of gRPC calls needs, at a few microseconds a call.
 
 grpcio's clients take several times the CPU that headgate's server takes for a call. The server would mostly wait for
 them, and pay for a wake-up with every request: its figures would be those of the client. Here a request is put together
-from constant parts, and of an answer only the frame headers are read.
+from constant parts, and of an answer only the frame headers are read, and the status where it is not the usual one.
 
-Frames: RFC 9113; header compression: RFC 7541; gRPC over HTTP/2: PROTOCOL-HTTP2.md of the grpc repository.
+Frames and flow control: RFC 9113; gRPC over HTTP/2: PROTOCOL-HTTP2.md of the grpc repository.
 """
 
 from __future__ import annotations
 
-import socket
+import itertools
+import ssl
 import time
-from collections.abc import Iterator
+from array import array
+from collections import deque
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from struct import Struct
 
+import numpy as np
+from numpy.typing import NDArray
+
+from headgate.benchmarks.address import Address
 from headgate.benchmarks.errors import BenchmarkError
+from headgate.benchmarks.headers import INTERNAL, OK, RESET_STATUSES, UNAVAILABLE, UNKNOWN, StatusReader, request_blocks
 
 _PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 _DATA, _HEADERS, _RST_STREAM, _SETTINGS, _PING, _GOAWAY, _WINDOW_UPDATE = 0, 1, 3, 4, 6, 7, 8
 _END_STREAM = _ACK = 0x1
 _END_HEADERS = 0x4
+_PADDED = 0x8
 #: The length in two parts, 8 and 16 bits, the kind, flags, and the stream's id.
 _FRAME_HEADER = Struct(">BHBBI")
+_SETTING = Struct(">HI")
 #: A gRPC message is preceded by a compression flag and its length.
 _MESSAGE_PREFIX_BYTES = 5
 
-_SETTING_INITIAL_WINDOW_SIZE = 0x4
+_HEADER_TABLE_SIZE, _MAX_CONCURRENT_STREAMS, _INITIAL_WINDOW_SIZE, _MAX_FRAME_SIZE = 0x1, 0x3, 0x4, 0x5
 _LARGEST_WINDOW = 2**31 - 1
-#: What either side may send before the other allows more; the server does so long before this many bytes are used.
+#: What either side may send before the other allows more.
 _DEFAULT_WINDOW = 65_535
-_FIRST_DYNAMIC_INDEX = 62
+_DEFAULT_FRAME_SIZE = 16_384
+#: Where a server remembers fewer bytes of header fields than this, those of requests may not fit.
+_HEADER_TABLE_BYTES = 4096
+#: The server is allowed more when it has sent as much.
+_WINDOW_STEP = 2**30
 _RECEIVE_BYTES = 256 * 1024
+_WOULD_BLOCK = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """What is sent, again and again: a method, and a serialised request.
+    """What is sent, again and again: a method, and serialised requests.
 
     Attributes:
-        is_stream: the requests are messages of a bidirectional stream, instead of calls of their own.
+        is_stream: the requests are messages of bidirectional streams, instead of calls of their own.
+        more_requests: are sent in turn with `request`.
+        timeout_s: the deadline that unary calls carry.
+        status_of: reads the gRPC status that an answer of a stream holds; None: whatever comes is right.
     """
 
     path: str
     request: bytes
     is_stream: bool
+    more_requests: tuple[bytes, ...] = ()
+    timeout_s: float | None = None
+    status_of: Callable[[bytes], int] | None = None
+
+
+class Answers:
+    """What became of requests, in the order of their answers.
+
+    Attributes:
+        started_ns: when each was to start, by `time.monotonic_ns`.
+        answered_ns: when its answer was read (of a unary call: its status too).
+        statuses: gRPC status codes.
+    """
+
+    __slots__ = ("answered_ns", "started_ns", "statuses")
+
+    def __init__(self) -> None:
+        self.started_ns = array("q")
+        self.answered_ns = array("q")
+        self.statuses = array("b")
+
+    def __len__(self) -> int:
+        return len(self.statuses)
+
+    def note(self, started_ns: int, answered_ns: int, status: int) -> None:
+        """Note one."""
+        self.started_ns.append(started_ns)
+        self.answered_ns.append(answered_ns)
+        self.statuses.append(status)
+
+    def arrays(self) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int8]]:
+        """Return started_ns, answered_ns and statuses as arrays [answers]."""
+        return (
+            np.array(self.started_ns, np.int64),
+            np.array(self.answered_ns, np.int64),
+            np.array(self.statuses, np.int8),
+        )
+
+
+_NOTHING_UNSENT: list[memoryview] = []
+
+
+class _Stream:
+    """A call: a unary one, or one that carries many requests.
+
+    Attributes:
+        started_ns: of the requests that are not answered.
+        window: how many bytes the server takes on it; below 0 where it has taken back what it allowed.
+        unsent: messages, or what is left of them, that wait for that.
+        unread: of an answer that has not come as a whole.
+        received: bytes since the server was last allowed more.
+    """
+
+    __slots__ = ("id", "id_bytes", "received", "started_ns", "unread", "unsent", "window")
+
+    def __init__(self, stream_id: int, window: int) -> None:
+        self.id = stream_id
+        self.id_bytes = stream_id.to_bytes(4)
+        self.window = window
+        self.started_ns: list[int] = []
+        # Most calls need neither; they are shared until one does.
+        self.unsent: list[memoryview] = _NOTHING_UNSENT
+        self.unread: bytes | bytearray = b""
+        self.received = 0
 
 
 class Connection:
-    """A connection with a constant number of requests in flight: an answer is followed by the next request.
-
-    Streams have one request in flight each, and stay open until the connection is closed.
+    """A connection that carries any number of requests at a time, and never blocks.
 
     Attributes:
-        latencies_ns: of the requests answered so far: from just before a request is sent to when its answer is read
-            (of a unary call: its status too).
-        is_sending: unset it to let the requests in flight be the last.
+        is_leaving: the server takes no more requests on it.
     """
 
-    def __init__(self, port: int, call: Call, response_bytes: int, in_flight: int) -> None:
-        """Connect to a port of this machine, and send the first requests.
+    def __init__(
+        self,
+        address: Address,
+        call: Call,
+        answers: Answers,
+        *,
+        streams: int = 1,
+        response_bytes: int | None = None,
+        clock: Callable[[], int] = time.monotonic_ns,
+    ) -> None:
+        """Connect.
 
         Args:
-            port: where the server listens.
+            address: where the server listens.
             call: what is sent.
-            response_bytes: the length of each serialised answer; another one is taken for an error.
-            in_flight: how many requests are in flight.
+            answers: where it is noted what became of requests.
+            streams: how many bidirectional streams carry the requests, where the call is one.
+            response_bytes: the length of each serialised answer; another one is taken for an error. None: any length.
+            clock: as `time.monotonic_ns`.
 
         Raises:
-            BenchmarkError: the requests in flight do not fit the window that every connection starts with.
             OSError: nobody listens.
         """
-        message = b"\0" + len(call.request).to_bytes(4) + call.request
-        if in_flight * len(message) > _DEFAULT_WINDOW // 4:
-            raise BenchmarkError(
-                f"{in_flight} requests of {len(call.request)} bytes on one connection are too much for this load "
-                f"generator; keep it below {_DEFAULT_WINDOW // 4} bytes"
-            )
-        self.latencies_ns: list[int] = []
-        self.is_sending = True
+        self.is_leaving = False
+        self._answers = answers
+        self._clock = clock
         self._is_stream = call.is_stream
-        self._data_bytes = _MESSAGE_PREFIX_BYTES + response_bytes
-        self._unread = b""
-        self._sent_ns: dict[int, int] = {}
-        self._answered: set[int] = set()
-        first_headers, later_headers = _header_blocks(
-            {
-                ":method": "POST",
-                ":scheme": "http",
-                ":path": call.path,
-                ":authority": f"127.0.0.1:{port}",
-                "te": "trailers",
-                "content-type": "application/grpc",
-                "user-agent": "headgate-benchmarks",
-                "grpc-accept-encoding": "identity, deflate, gzip",
-            }
+        self._status_of = call.status_of
+        self._data_bytes = None if response_bytes is None else _MESSAGE_PREFIX_BYTES + response_bytes
+        blocks = request_blocks(
+            call.path, address.authority, address.scheme, None if call.is_stream else call.timeout_s
         )
-        flags = 0 if call.is_stream else _END_STREAM
-        # A frame is its stream's id between a constant head and a constant rest.
-        self._headers_head = _frame_head(_HEADERS, _END_HEADERS, len(later_headers))
-        self._data_head = _frame_head(_DATA, flags, len(message))
-        self._headers_rest = later_headers + self._data_head
-        self._message = message
+        self._headers, self._later_headers = (
+            (_frame_head(_HEADERS, _END_HEADERS, len(block)), block) for block in blocks
+        )
+        self._data_flags = 0 if call.is_stream else _END_STREAM
+        messages = [b"\0" + len(request).to_bytes(4) + request for request in (call.request, *call.more_requests)]
+        self._messages = itertools.cycle([(_frame_head(_DATA, self._data_flags, len(m)), m) for m in messages])
+
+        self._streams: dict[int, _Stream] = {}
+        self._idle: deque[_Stream] = deque()
         # Clients number their streams 1, 3, 5, ...
         self._next_id = 1
+        self._wanted_streams = streams
+        self._max_streams = _LARGEST_WINDOW
+        #: Requests that wait for a stream.
+        self._waiting: deque[int] = deque()
+        self._window = self._initial_window = _DEFAULT_WINDOW
+        self._max_frame_size = _DEFAULT_FRAME_SIZE
+        self._received = 0
+        self._statuses = StatusReader()
 
-        self._socket = socket.create_connection(("127.0.0.1", port))
-        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        now = time.perf_counter_ns()
-        _, id_bytes, _, _, _ = self._next_call(now)
-        out = [
+        self._socket = address.connect()
+        self._tls = self._socket if isinstance(self._socket, ssl.SSLSocket) else None
+        self._unread = b""
+        self._unsent = memoryview(b"")
+        self._out: list[bytes | memoryview] = [
             _PREFACE,
-            _frame(_SETTINGS, 0, _SETTING_INITIAL_WINDOW_SIZE.to_bytes(2) + _LARGEST_WINDOW.to_bytes(4)),
+            _frame(_SETTINGS, 0, _SETTING.pack(_INITIAL_WINDOW_SIZE, _LARGEST_WINDOW)),
             _frame(_WINDOW_UPDATE, 0, (_LARGEST_WINDOW - _DEFAULT_WINDOW).to_bytes(4)),
-            _frame_head(_HEADERS, _END_HEADERS, len(first_headers)),
-            *(id_bytes, first_headers, self._data_head, id_bytes, message),
         ]
-        for _ in range(in_flight - 1):
-            out += self._next_call(now)
-        self._socket.sendall(b"".join(out))
+
+    def fileno(self) -> int:
+        """Return the socket's, for `select`."""
+        return self._socket.fileno()
+
+    @property
+    def is_blocked(self) -> bool:
+        """Whether the socket takes no more for now: `flush` when it does."""
+        return len(self._unsent) > 0
 
     @property
     def is_idle(self) -> bool:
         """Whether all requests are answered."""
-        return not self._sent_ns
+        return not self._waiting and not any(stream.started_ns for stream in self._streams.values())
 
-    def fileno(self) -> int:
-        """Return the socket's, for selectors."""
-        return self._socket.fileno()
+    def send(self, started_ns: int) -> None:
+        """Hand over the next request, which was to start at that time; `flush` sends what was handed over."""
+        if self._is_stream:
+            stream = self._choose_stream()
+        elif len(self._streams) < self._max_streams:
+            stream = self._open_stream()
+        else:
+            self._waiting.append(started_ns)
+            return
+        stream.started_ns.append(started_ns)
+        head, message = next(self._messages)
+        length = len(message)
+        if length <= stream.window and length <= self._window and length <= self._max_frame_size and not stream.unsent:
+            stream.window -= length
+            self._window -= length
+            self._out += (head, stream.id_bytes, message)
+        else:
+            stream.unsent = [*stream.unsent, memoryview(message)]
+            self._send_unsent(stream)
 
-    def close(self) -> None:
-        """Close the connection, and so the streams on it."""
-        self._socket.close()
+    def flush(self) -> None:
+        """Send what was handed over, as far as the socket takes it.
 
-    def receive(self) -> None:
-        """Read what has come, note latencies, and send the next requests.
+        Raises:
+            ConnectionError: the server has closed the connection.
+        """
+        while self._unsent or self._out:
+            if not self._unsent:
+                self._unsent = memoryview(b"".join(self._out))
+                self._out.clear()
+            try:
+                sent = self._socket.send(self._unsent)
+            except _WOULD_BLOCK:
+                return
+            self._unsent = self._unsent[sent:]
+
+    def receive(self) -> int:
+        """Read what has come, and note it; return how many requests were answered.
 
         Raises:
             BenchmarkError: the server answered otherwise than expected.
             ConnectionError: the server has closed the connection.
         """
-        received = self._socket.recv(_RECEIVE_BYTES)
+        try:
+            received = self._socket.recv(_RECEIVE_BYTES)
+            # What TLS has deciphered is not seen by `select`.
+            while self._tls is not None and self._tls.pending():
+                received += self._tls.recv(_RECEIVE_BYTES)
+        except _WOULD_BLOCK:
+            return 0
         if not received:
             raise ConnectionResetError("the server closed it")
-        now = time.perf_counter_ns()
-        out: list[bytes] = []
+        now = self._clock()
+        answered_before = len(self._answers)
         for kind, flags, stream_id, payload in self._frames(received):
             if kind == _DATA:
-                if len(payload) != self._data_bytes:
-                    raise BenchmarkError(
-                        f"the server sent {len(payload)} bytes of data, {self._data_bytes} were expected"
-                    )
-                if self._is_stream:
-                    self._note_latency(stream_id, now)
-                    if self.is_sending:
-                        out += self._next_message(stream_id, now)
-                else:
-                    self._answered.add(stream_id)
-            elif kind == _HEADERS and flags & _END_STREAM:
-                # A call that fails, and a stream that ends early, are ended by headers that no data came before.
-                if stream_id not in self._answered:
-                    raise BenchmarkError("the server ended a call with an error")
-                self._answered.remove(stream_id)
-                self._note_latency(stream_id, now)
-                if self.is_sending:
-                    out += self._next_call(now)
-            elif kind in (_SETTINGS, _PING) and not flags & _ACK:
-                out.append(_frame(kind, _ACK, payload if kind == _PING else b""))
-            elif kind in (_RST_STREAM, _GOAWAY):
-                raise BenchmarkError("the server refused to go on (RST_STREAM or GOAWAY)")
-        if out:
-            self._socket.sendall(b"".join(out))
+                self._read_data(stream_id, payload, flags, now)
+            elif kind == _HEADERS:
+                if flags & (_END_HEADERS | _PADDED) != _END_HEADERS:
+                    raise BenchmarkError("the server sent padded or very long headers, which are not understood here")
+                status = self._statuses.read(payload)
+                if flags & _END_STREAM:
+                    self._end_stream(stream_id, UNKNOWN if status is None else status, now)
+            elif kind == _WINDOW_UPDATE:
+                self._widen(stream_id, int.from_bytes(payload))
+            elif kind == _SETTINGS and not flags & _ACK:
+                self._read_settings(payload)
+                self._out.append(_frame(_SETTINGS, _ACK, b""))
+            elif kind == _PING and not flags & _ACK:
+                self._out.append(_frame(_PING, _ACK, payload))
+            elif kind == _RST_STREAM:
+                self._end_stream(stream_id, RESET_STATUSES.get(int.from_bytes(payload), INTERNAL), now)
+            elif kind == _GOAWAY:
+                self._leave(int.from_bytes(payload[:4]), now)
+        return len(self._answers) - answered_before
+
+    def close(self, status: int = UNAVAILABLE) -> None:
+        """Close the connection; requests that are not answered end with `status`."""
+        now = self._clock()
+        self.is_leaving = True
+        for stream_id in list(self._streams):
+            self._end_stream(stream_id, status, now)
+        for started_ns in self._waiting:
+            self._answers.note(started_ns, now, status)
+        self._waiting.clear()
+        self._socket.close()
+
+    def _choose_stream(self) -> _Stream:
+        if self._idle:
+            return self._idle.popleft()
+        if len(self._streams) < min(self._wanted_streams, self._max_streams):
+            return self._open_stream()
+        # Each in turn: the first becomes the last.
+        stream_id = next(iter(self._streams))
+        stream = self._streams[stream_id] = self._streams.pop(stream_id)
+        return stream
+
+    def _open_stream(self) -> _Stream:
+        stream = self._streams[self._next_id] = _Stream(self._next_id, self._initial_window)
+        self._next_id += 2
+        head, block = self._headers
+        self._out += (head, stream.id_bytes, block)
+        self._headers = self._later_headers
+        return stream
+
+    def _send_unsent(self, stream: _Stream) -> None:
+        """Send as much of a stream's messages as the server takes."""
+        while stream.unsent:
+            message = stream.unsent[0]
+            size = min(len(message), self._max_frame_size, self._window, stream.window)
+            if size <= 0:
+                break
+            is_last = size == len(message)
+            self._out += (
+                _frame_head(_DATA, self._data_flags if is_last else 0, size),
+                stream.id_bytes,
+                message[:size],
+            )
+            stream.window -= size
+            self._window -= size
+            if is_last:
+                del stream.unsent[0]
+            else:
+                stream.unsent[0] = message[size:]
+
+    def _widen(self, stream_id: int, size: int) -> None:
+        if stream_id:
+            stream = self._streams.get(stream_id)
+            if stream is not None:
+                stream.window += size
+                self._send_unsent(stream)
+            return
+        self._window += size
+        self._send_all_unsent()
+
+    def _send_all_unsent(self) -> None:
+        for stream in self._streams.values():
+            if stream.unsent:
+                self._send_unsent(stream)
+
+    def _read_settings(self, payload: bytes) -> None:
+        for setting, value in _SETTING.iter_unpack(payload):
+            if setting == _INITIAL_WINDOW_SIZE:
+                for stream in self._streams.values():
+                    stream.window += value - self._initial_window
+                self._initial_window = value
+            elif setting == _MAX_FRAME_SIZE:
+                self._max_frame_size = value
+            elif setting == _MAX_CONCURRENT_STREAMS:
+                self._max_streams = value
+            elif setting == _HEADER_TABLE_SIZE and value < _HEADER_TABLE_BYTES:
+                raise BenchmarkError(f"the server wants header tables of {value} bytes, which are not understood here")
+        self._send_all_unsent()
+
+    def _read_data(self, stream_id: int, payload: bytes, flags: int, now: int) -> None:
+        length = len(payload)
+        if flags & _PADDED:
+            raise BenchmarkError("the server sent padded data, which is not understood here")
+        self._received += length
+        if self._received >= _WINDOW_STEP:
+            self._out.append(_frame(_WINDOW_UPDATE, 0, self._received.to_bytes(4)))
+            self._received = 0
+        if self._data_bytes is not None and length != self._data_bytes:
+            raise BenchmarkError(f"the server sent {length} bytes of data, {self._data_bytes} were expected")
+        stream = self._streams.get(stream_id)
+        if stream is None:
+            return
+        if self._is_stream:
+            self._read_messages(stream, payload, now)
+        if flags & _END_STREAM:
+            self._end_stream(stream_id, UNKNOWN, now)
+
+    def _read_messages(self, stream: _Stream, payload: bytes, now: int) -> None:
+        stream.received += len(payload)
+        if stream.received >= _WINDOW_STEP:
+            self._out += (_frame_head(_WINDOW_UPDATE, 0, 4), stream.id_bytes, stream.received.to_bytes(4))
+            stream.received = 0
+        buffer: bytes | bytearray = payload
+        if stream.unread:
+            buffer = stream.unread
+            buffer += payload
+        start = 0
+        while len(buffer) - start >= _MESSAGE_PREFIX_BYTES:
+            message = start + _MESSAGE_PREFIX_BYTES
+            end = message + int.from_bytes(buffer[start + 1 : message])
+            if end > len(buffer):
+                break
+            if not stream.started_ns:
+                raise BenchmarkError("the server sent more answers than it got requests")
+            status = OK if self._status_of is None else self._status_of(bytes(buffer[message:end]))
+            self._answers.note(stream.started_ns.pop(0), now, status)
+            if not stream.started_ns:
+                self._idle.append(stream)
+            start = end
+        if buffer is not payload or start < len(buffer):
+            # Appended to in place: an answer of many frames is not copied with each of them.
+            stream.unread = bytearray(buffer[start:]) if start or buffer is payload else buffer
+
+    def _end_stream(self, stream_id: int, status: int, now: int) -> None:
+        stream = self._streams.pop(stream_id, None)
+        if stream is None:
+            return
+        if self._is_stream:
+            if not stream.started_ns and stream in self._idle:
+                self._idle.remove(stream)
+            # Without an answer, no request of a stream has succeeded.
+            status = status or UNKNOWN
+        for started_ns in stream.started_ns:
+            self._answers.note(started_ns, now, status)
+        if self._waiting and not self.is_leaving:
+            self.send(self._waiting.popleft())
+
+    def _leave(self, last_stream_id: int, now: int) -> None:
+        """Go on with the calls that the server still answers; all others fail."""
+        self.is_leaving = True
+        for stream_id in [stream_id for stream_id in self._streams if stream_id > last_stream_id]:
+            self._end_stream(stream_id, UNAVAILABLE, now)
+        while self._waiting:
+            self._answers.note(self._waiting.popleft(), now, UNAVAILABLE)
 
     def _frames(self, received: bytes) -> Iterator[tuple[int, int, int, bytes]]:
         """Split what has come into kind, flags, stream id and payload; keep an incomplete frame for the next time."""
@@ -185,31 +445,6 @@ class Connection:
             yield kind, flags, stream_id, buffer[payload:end]
             start = end
         self._unread = buffer[start:]
-
-    def _note_latency(self, stream_id: int, now: int) -> None:
-        self.latencies_ns.append(now - self._sent_ns.pop(stream_id))
-
-    def _next_call(self, now: int) -> tuple[bytes, ...]:
-        stream_id = self._next_id
-        self._next_id += 2
-        self._sent_ns[stream_id] = now
-        id_bytes = stream_id.to_bytes(4)
-        return self._headers_head, id_bytes, self._headers_rest, id_bytes, self._message
-
-    def _next_message(self, stream_id: int, now: int) -> tuple[bytes, ...]:
-        self._sent_ns[stream_id] = now
-        return self._data_head, stream_id.to_bytes(4), self._message
-
-
-def _header_blocks(fields: dict[str, str]) -> tuple[bytes, bytes]:
-    """Return the header block of the first request, which defines the fields, and that of all later ones."""
-    first = b"".join(b"\x40" + _text(name) + _text(value) for name, value in fields.items())
-    last_index = _FIRST_DYNAMIC_INDEX + len(fields) - 1
-    return first, bytes(0x80 | index for index in range(last_index, _FIRST_DYNAMIC_INDEX - 1, -1))
-
-
-def _text(text: str) -> bytes:
-    return bytes([len(text)]) + text.encode()
 
 
 def _frame_head(kind: int, flags: int, length: int) -> bytes:

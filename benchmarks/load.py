@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-import itertools
-import selectors
+import functools
 import time
-from collections.abc import Sequence
-from contextlib import ExitStack, closing
+from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
+from headgate.benchmarks import http1
+from headgate.benchmarks.address import Address
 from headgate.benchmarks.errors import BenchmarkError
-from headgate.benchmarks.http2 import Call, Connection
-from headgate.benchmarks.processors import process_cpu_ns
+from headgate.benchmarks.headers import status_name
+from headgate.benchmarks.http1 import Post
+from headgate.benchmarks.http2 import Answers, Call, Connection
+from headgate.benchmarks.loop import Loop
+from headgate.benchmarks.processors import tree_cpu_ns
 
 #: As many calls share a connection, so that 64 in flight look like several clients.
 CALLS_PER_CONNECTION = 8
@@ -24,12 +29,12 @@ _PATIENCE_S = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A call to a server that is running on this machine, and the length of its answer."""
+    """A call to a server that is running on this machine, and the length of its answer; None: any (gRPC only)."""
 
     port: int
     pid: int
-    call: Call
-    response_bytes: int
+    call: Call | Post
+    response_bytes: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +43,7 @@ class Sample:
 
     Attributes:
         requests: answered in the window.
-        server_cpu_ns, load_cpu_ns: CPU time of the server's process and of the load generator's.
+        server_cpu_ns, load_cpu_ns: CPU time of the server's processes and of the load generator's.
     """
 
     requests: int
@@ -71,19 +76,55 @@ class Sample:
 def run_load(target: Target, concurrency: int, warmup_s: float, seconds: float) -> Sample:
     """Keep `concurrency` requests in flight, and measure for `seconds` after a warm-up.
 
-    Unary: that many calls. Stream: that many streams with one request in flight each.
+    Unary: that many calls. Stream: that many streams with one request in flight each. HTTP/1.1: that many connections.
 
     Raises:
         BenchmarkError: the server answers otherwise than expected, not at all for 10 seconds, ends, or is too slow
             to answer a single request in the window.
     """
-    try:
-        return _run_load(target, concurrency, warmup_s, seconds)
-    except ConnectionError as error:
-        raise BenchmarkError(f"the connection to the server broke: {error}") from error
+    answers = Answers()
+    connect: Callable[[], Connection | http1.Connection]
+    if isinstance(target.call, Post):
+        if target.response_bytes is None:
+            raise ValueError("the length of an answer over HTTP/1.1 has to be known")
+        in_flight = [1] * concurrency
+        connect = functools.partial(http1.Connection, target.port, target.call, answers, target.response_bytes)
+    else:
+        in_flight = [CALLS_PER_CONNECTION] * (concurrency // CALLS_PER_CONNECTION)
+        if concurrency % CALLS_PER_CONNECTION:
+            in_flight.append(concurrency % CALLS_PER_CONNECTION)
+        connect = functools.partial(
+            Connection,
+            Address(f"127.0.0.1:{target.port}"),
+            target.call,
+            answers,
+            streams=CALLS_PER_CONNECTION,
+            response_bytes=target.response_bytes,
+        )
+    with closing(Loop(connect, len(in_flight), answers)) as loop:
+        loop.start_closed(in_flight)
+        loop.run_closed(time.monotonic_ns() + round(warmup_s * 1e9))
+        first = len(answers)
+        before = _clocks(target.pid)
+        loop.run_closed(before[0] + round(seconds * 1e9))
+        window_ns, server_cpu_ns, load_cpu_ns = (
+            after - start for start, after in zip(before, _clocks(target.pid), strict=True)
+        )
+        end = len(answers)
+        loop.drain(time.monotonic_ns() + round(_PATIENCE_S * 1e9))
+        if not loop.is_idle:
+            raise BenchmarkError(f"the server has not answered for {_PATIENCE_S:g} s")
+    started, answered, statuses = answers.arrays()
+    if statuses.any():
+        raise BenchmarkError(f"the server ended a call with an error ({status_name(int(statuses.max()))})")
+    if first == end:
+        raise BenchmarkError(f"no request was answered within {seconds:g} s; measure for longer, with --seconds")
+    latencies_ns = (answered - started)[first:end]
+    p50_us, p99_us = percentiles_us(latencies_ns, (50, 99))
+    return Sample(end - first, window_ns, server_cpu_ns, load_cpu_ns, p50_us, p99_us)
 
 
-def percentiles_us(latencies_ns: Sequence[int], percents: Sequence[float]) -> list[float]:
+def percentiles_us(latencies_ns: Sequence[int] | NDArray[np.int64], percents: Sequence[float]) -> list[float]:
     """Return percentiles, in microseconds, interpolated between the nearest two.
 
     >>> percentiles_us([1000, 2000, 3000], (50, 99))
@@ -92,53 +133,5 @@ def percentiles_us(latencies_ns: Sequence[int], percents: Sequence[float]) -> li
     return [float(value) for value in np.percentile(latencies_ns, percents) / 1e3]
 
 
-def _run_load(target: Target, concurrency: int, warmup_s: float, seconds: float) -> Sample:
-    in_flight = [CALLS_PER_CONNECTION] * (concurrency // CALLS_PER_CONNECTION)
-    if concurrency % CALLS_PER_CONNECTION:
-        in_flight.append(concurrency % CALLS_PER_CONNECTION)
-    with ExitStack() as stack:
-        selector = stack.enter_context(selectors.DefaultSelector())
-        connections = []
-        for count in in_flight:
-            connection = Connection(target.port, target.call, target.response_bytes, count)
-            connections.append(stack.enter_context(closing(connection)))
-            selector.register(connection, selectors.EVENT_READ, connection)
-        _exchange(selector, warmup_s)
-        for connection in connections:
-            connection.latencies_ns = []
-        before = _clocks(target.pid)
-        _exchange(selector, seconds)
-        window_ns, server_cpu_ns, load_cpu_ns = (
-            after - start for start, after in zip(before, _clocks(target.pid), strict=True)
-        )
-        latencies_ns = list(itertools.chain.from_iterable(connection.latencies_ns for connection in connections))
-        _finish(selector, connections)
-    if not latencies_ns:
-        raise BenchmarkError(f"no request was answered within {seconds:g} s; measure for longer, with --seconds")
-    p50_us, p99_us = percentiles_us(latencies_ns, (50, 99))
-    return Sample(len(latencies_ns), window_ns, server_cpu_ns, load_cpu_ns, p50_us, p99_us)
-
-
 def _clocks(server_pid: int) -> tuple[int, int, int]:
-    return time.perf_counter_ns(), process_cpu_ns(server_pid), time.process_time_ns()
-
-
-def _exchange(selector: selectors.BaseSelector, seconds: float) -> None:
-    end = time.perf_counter() + seconds
-    while time.perf_counter() < end:
-        _receive(selector)
-
-
-def _finish(selector: selectors.BaseSelector, connections: Sequence[Connection]) -> None:
-    for connection in connections:
-        connection.is_sending = False
-    while not all(connection.is_idle for connection in connections):
-        _receive(selector)
-
-
-def _receive(selector: selectors.BaseSelector) -> None:
-    ready = selector.select(_PATIENCE_S)
-    if not ready:
-        raise BenchmarkError(f"the server has not answered for {_PATIENCE_S:g} s")
-    for key, _ in ready:
-        key.data.receive()
+    return time.monotonic_ns(), tree_cpu_ns(server_pid), time.process_time_ns()

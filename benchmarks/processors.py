@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 
 #: CPUCLOCK_SCHED, in the low bits of a clock's id.
 _SCHEDULER_CLOCK = 2
@@ -37,3 +38,33 @@ def process_cpu_ns(pid: int) -> int:
         OSError: there is no such process.
     """
     return time.clock_gettime_ns((~pid << 3) | _SCHEDULER_CLOCK)
+
+
+def process_tree(pid: int) -> list[int]:
+    """Return a process and its descendants on Linux, parents first; of one that is not there, itself alone."""
+    children: dict[int, list[int]] = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            # It may have ended since.
+            with suppress(OSError):
+                # The name of the program, in brackets, may hold anything; the state and the parent follow it.
+                parent = (entry / "stat").read_text(errors="replace").rpartition(")")[2].split()[1]
+                children.setdefault(int(parent), []).append(int(entry.name))
+    tree = [pid]
+    for member in tree:
+        tree += children.get(member, [])
+    return tree
+
+
+def tree_cpu_ns(pid: int) -> int:
+    """Return the CPU time of a process and of its descendants that have not ended, as `process_cpu_ns` does.
+
+    Raises:
+        OSError: there is no such process.
+    """
+    _, *descendants = process_tree(pid)
+    total = process_cpu_ns(pid)
+    for descendant in descendants:
+        with suppress(OSError):
+            total += process_cpu_ns(descendant)
+    return total

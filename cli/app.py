@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 import headgate
+from headgate.cli.bench import bench
 from headgate.cli.errors import describe_mistake
 from headgate.cli.export import export
 from headgate.cli.inspect import inspect
@@ -24,6 +25,7 @@ app.command()(export)
 app.command()(serve)
 app.command()(predict)
 app.command()(inspect)
+app.command()(bench)
 
 
 def _print_version(wanted: bool) -> None:

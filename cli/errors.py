@@ -4,6 +4,7 @@ import sys
 
 #: Modules and their exceptions whose messages are written for users.
 _MISTAKES = (
+    ("headgate.benchmarks.errors", "BenchmarkError"),
     ("headgate.cli.errors", "CommandError"),
     ("headgate.client.errors", "HeadgateError"),
     ("headgate.exporter.errors", "ExportError"),
@@ -11,6 +12,9 @@ _MISTAKES = (
 )
 #: What to install for a module that a command needs.
 _EXTRAS = {
+    "hdrh": "bench",
+    "hpack": "bench",
+    "matplotlib": "bench",
     "onnxruntime": "cpu",
     "keras": "export,tensorflow",
     "tensorflow": "export,tensorflow",

@@ -11,9 +11,9 @@ def serve():
     """Start a server in this process whose unary and stream method are handled by one function; return its port."""
     transports = []
 
-    def serve(handle):
+    def serve(handle, **options):
         methods = {UNARY: Method(handle), STREAM: Method(handle, MethodKind.ORDERED_STREAM)}
-        transport = CompletionQueueTransport(methods, lambda: None, TransportOptions(port=0))
+        transport = CompletionQueueTransport(methods, lambda: False, TransportOptions(**{"port": 0} | options))
         transport.start()
         transports.append(transport)
         return transport.port

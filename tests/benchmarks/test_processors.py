@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from headgate.benchmarks.processors import process_cpu_ns, running_on, split_processors
+from headgate.benchmarks.processors import process_cpu_ns, process_tree, running_on, split_processors, tree_cpu_ns
 
 # Works, in a thread that then ends, and says its own CPU time whenever it is asked.
 WORKER = """
@@ -19,6 +19,13 @@ thread.start()
 thread.join()
 for _ in sys.stdin:
     print(time.process_time_ns(), flush=True)
+"""
+
+# Starts the worker in a process of its own, which is ended with the last of stdin.
+PARENT = f"""
+import subprocess, sys
+
+subprocess.run([sys.executable, "-c", {WORKER!r}])
 """
 
 
@@ -42,6 +49,34 @@ def test_cpu_time_of_a_process_that_is_not_there():
         pass
     with pytest.raises(OSError, match="Invalid argument"):
         process_cpu_ns(process.pid)
+
+
+def test_cpu_time_of_a_process_and_its_descendants():
+    command = [sys.executable, "-c", PARENT]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as parent:
+
+        def ask():
+            parent.stdin.write("\n")
+            parent.stdin.flush()
+            return int(parent.stdout.readline())
+
+        before = ask()
+        first, worker = process_tree(parent.pid)
+        assert first == parent.pid
+        assert process_tree(worker) == [worker]
+        assert worker in process_tree(os.getpid())
+        own = process_cpu_ns(parent.pid)
+        seen = tree_cpu_ns(parent.pid)
+        assert own + before <= seen
+        assert 50_000_000 < before <= process_cpu_ns(worker) <= ask()
+
+
+def test_the_tree_of_a_process_that_is_not_there():
+    with subprocess.Popen([sys.executable, "-c", ""]) as process:
+        pass
+    assert process_tree(process.pid) == [process.pid]
+    with pytest.raises(OSError, match="Invalid argument"):
+        tree_cpu_ns(process.pid)
 
 
 def test_running_on_binds_and_restores():

@@ -18,7 +18,7 @@ def test_version(run):
     assert (ended.code, ended.out) == (0, f"headgate {headgate.__version__}\n")
 
 
-@pytest.mark.parametrize("command", ["export", "serve", "predict", "inspect"])
+@pytest.mark.parametrize("command", ["export", "serve", "predict", "inspect", "bench"])
 def test_help_shows_examples(run, command):
     assert command in run("--help").out
     ended = run(command, "--help")
@@ -36,7 +36,9 @@ def test_wrong_usage(run, arguments):
     assert ended.out == ""
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["export", "--help"], ["serve", "--help"], ["predict", "--help"]])
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["export", "--help"], ["serve", "--help"], ["predict", "--help"], ["bench", "--help"]]
+)
 def test_help_loads_nothing_heavy(arguments):
     code = f"""
 import sys

@@ -1,0 +1,64 @@
+"""A server with both models of the benchmarks, pinned to one processor, and calls to them from random rows."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from headgate.benchmarks import bodies
+from headgate.benchmarks.address import Address
+from headgate.benchmarks.errors import BenchmarkError
+from headgate.benchmarks.http2 import Call
+from headgate.benchmarks.model_calls import ModelCalls
+from headgate.benchmarks.models import write_cnn, write_mlp
+from headgate.benchmarks.processors import running_on, split_processors
+from headgate.benchmarks.servers import RunningServer, running
+
+#: By method, those of each protocol: unary and stream.
+PATHS = {
+    "Predict": "/headgate.v1.PredictionService/Predict",
+    "StreamPredict": "/headgate.v1.PredictionService/StreamPredict",
+    "ModelInfer": "/inference.GRPCInferenceService/ModelInfer",
+    "ModelStreamInfer": "/inference.GRPCInferenceService/ModelStreamInfer",
+}
+
+
+@contextmanager
+def serving() -> Iterator[tuple[RunningServer, Address]]:
+    """Serve the models "mlp" and "cnn" on one processor, and run on the others meanwhile.
+
+    Raises:
+        BenchmarkError: this is not Linux, or the server does not start.
+    """
+    if sys.platform != "linux":
+        raise BenchmarkError(f"the benchmarks read /proc, as Linux has it; this is {sys.platform}")
+    server_processors, load_processors = split_processors()
+    with tempfile.TemporaryDirectory(prefix="headgate-benchmarks-") as folder:
+        repository = Path(folder)
+        write_mlp(repository)
+        write_cnn(repository)
+        with running_on(server_processors):
+            process = running("headgate.cli", "serve", str(repository), "--port", "0")
+            server = process.__enter__()
+        try:
+            with running_on(load_processors):
+                yield server, Address(f"127.0.0.1:{server.port}")
+        finally:
+            process.__exit__(None, None, None)
+
+
+def make_call(calls: ModelCalls, model: str, method: str, timeout_s: float | None = None) -> Call:
+    """Make requests of one random row, and check that the server answers them."""
+    signature = calls.signature()
+    requests = bodies.predict_requests(signature, model, 0, bodies.random_inputs(signature.inputs, 1, {}), 1)
+    is_raw, is_stream = "Infer" in method, "Stream" in method
+    first, *others = [
+        bytes((bodies.infer_request(request) if is_raw else request).SerializeToString()) for request in requests
+    ]
+    status_of = (bodies.stream_infer_status if is_raw else bodies.stream_predict_status) if is_stream else None
+    call = Call(PATHS[method], first, is_stream, tuple(others), timeout_s, status_of)
+    calls.check(call)
+    return call
