@@ -1,0 +1,175 @@
+"""What headgate reaches of what onnxruntime alone does on a processor: `python -m headgate.benchmarks.limits`."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import statistics
+import sys
+import tempfile
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from headgate.benchmarks.errors import BenchmarkError
+from headgate.benchmarks.load import Sample, Target, run_load
+from headgate.benchmarks.machine import describe_machine
+from headgate.benchmarks.peers.alone import run_alone
+from headgate.benchmarks.peers.workload import Request, Workload, ask, echo_unary, make_workload, open_inference
+from headgate.benchmarks.processors import running_on, split_processors
+from headgate.benchmarks.servers import running
+from headgate.cli.serve import GRPC_ENVIRONMENT
+
+_IN_FLIGHT = 64
+#: Of which onnxruntime alone gets the one that suits it best.
+_BATCHES = (1, 2, 4, 8, 16, 32, 64)
+_LARGE_ROWS = 256
+_WARMUP_S = 0.3
+#: An answer that is longer comes in parts, whose lengths are the server's choice.
+_FRAME_BYTES = 16_000
+
+
+@dataclass(slots=True)
+class Limit:
+    """A ratio, measured once a repeat, and what its median is to reach.
+
+    Attributes:
+        at_least, at_most: one of them is given.
+        figures: what each ratio was made of, for people.
+    """
+
+    name: str
+    at_least: float | None = None
+    at_most: float | None = None
+    ratios: list[float] = field(default_factory=list)
+    figures: list[str] = field(default_factory=list)
+
+    @property
+    def median(self) -> float:
+        return statistics.median(self.ratios)
+
+    @property
+    def target(self) -> str:
+        return f">= {self.at_least:.2f}" if self.at_least is not None else f"<= {self.at_most:.2f}"
+
+    @property
+    def is_reached(self) -> bool:
+        if self.at_least is not None:
+            return self.median >= self.at_least
+        return self.at_most is not None and self.median <= self.at_most
+
+
+class _Bench(ExitStack):
+    """Measures one thing after another: what is measured on one processor, the load generator on another."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__()
+        self._seconds = seconds
+        folder = Path(self.enter_context(tempfile.TemporaryDirectory(prefix="headgate-limits-")))
+        self._workloads = {name: make_workload(name, folder) for name in ("cnn", "mlp")}
+        self._server_processors, load_processors = split_processors()
+        self.enter_context(running_on(load_processors))
+        spawn = multiprocessing.get_context("spawn")
+        with running_on(self._server_processors):
+            self._alone = self.enter_context(ProcessPoolExecutor(1, spawn))
+            self._alone.submit(int).result()
+
+    def alone(self, model: str, rows: int) -> Sample:
+        """Run batches on onnxruntime, one after another."""
+        workload = self._workloads[model]
+        running = self._alone.submit(run_alone, workload.path, workload.features, rows, _WARMUP_S, self._seconds)
+        return running.result()
+
+    def served(self, model: str, rows: int, in_flight: int) -> Sample:
+        """Send headgate requests of so many rows."""
+        workload = self._with_rows(model, rows)
+        command = ("headgate.cli", "serve", str(workload.repository), "--port", "0")
+        return self._load(command, open_inference(workload), in_flight)
+
+    def echoed(self, model: str, rows: int) -> Sample:
+        """Send the same request, one at a time, to a server on headgate's transport that gives it back."""
+        return self._load(("headgate.benchmarks.echo", "headgate"), echo_unary(self._with_rows(model, rows)), 1)
+
+    def _load(self, command: tuple[str, ...], request: Request, in_flight: int) -> Sample:
+        with ExitStack() as stack:
+            with running_on(self._server_processors):
+                server = stack.enter_context(running(*command, environment=GRPC_ENVIRONMENT))
+            answer = ask(request.call, server.port)
+            if not request.is_right(answer):
+                raise BenchmarkError(f"a wrong answer: {answer[:200]!r}")
+            target = Target(server.port, server.pid, request.call, len(answer) if len(answer) < _FRAME_BYTES else None)
+            return run_load(target, in_flight, _WARMUP_S, self._seconds)
+
+    def _with_rows(self, model: str, rows: int) -> Workload:
+        workload = self._workloads[model]
+        return replace(
+            workload, features=np.repeat(workload.features, rows, 0), logits=np.repeat(workload.logits, rows, 0)
+        )
+
+
+def measure(seconds: float, repeat: int, console: Console) -> list[Limit]:
+    """Measure all limits.
+
+    Raises:
+        BenchmarkError: a server does not start, or does not answer as it should.
+    """
+    cnn = Limit(f"CNN, {_IN_FLIGHT} in flight: rows/s, to onnxruntime's best batch", at_least=0.95)
+    large = {
+        model: Limit(f"{_LARGE_ROWS} rows of the {model.upper()}: p50, to onnxruntime's and an echo's", at_most=1.1)
+        for model in ("mlp", "cnn")
+    }
+    with _Bench(seconds) as bench:
+        for turn in range(repeat):
+            with console.status(f"repeat {turn + 1} of {repeat}"):
+                best, batch = max((bench.alone("cnn", rows).requests_per_s, rows) for rows in _BATCHES)
+                served = bench.served("cnn", 1, _IN_FLIGHT)
+                cnn.ratios.append(served.requests_per_s / best)
+                cnn.figures.append(f"{served.requests_per_s:.0f} of {best:.0f} rows/s at {batch}")
+                for model, limit in large.items():
+                    run, echo = bench.alone(model, _LARGE_ROWS).p50_us, bench.echoed(model, _LARGE_ROWS).p50_us
+                    whole = bench.served(model, _LARGE_ROWS, 1).p50_us
+                    limit.ratios.append(whole / (run + echo))
+                    limit.figures.append(f"{whole:.0f} to {run:.0f} + {echo:.0f} µs")
+    return [cnn, *large.values()]
+
+
+def main(
+    seconds: Annotated[float, typer.Option(help="How long each measurement lasts.", min=0.1)] = 1.5,
+    repeat: Annotated[int, typer.Option(help="How often each is made; medians are reported.", min=1)] = 5,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="Write all figures to this file.", dir_okay=False, show_default=False)
+    ] = None,
+) -> None:
+    """Measure headgate beside onnxruntime alone, each on one processor. Give the machine nothing else to do."""
+    machine = describe_machine()
+    limits = measure(seconds, repeat, Console(stderr=True))
+    table = Table(box=box.SIMPLE)
+    for heading in ("", "median", "range", "target", ""):
+        table.add_column(heading)
+    for limit in limits:
+        span = f"{min(limit.ratios):.2f}-{max(limit.ratios):.2f}"
+        verdict = "[green]reached[/]" if limit.is_reached else "[red]missed[/]"
+        table.add_row(limit.name, f"{limit.median:.2f}", span, limit.target, verdict)
+    console = Console()
+    console.print(f"{machine['cpu']}, {machine['date']}")
+    console.print(table)
+    for limit in limits:
+        console.print(f"{limit.name}: {'; '.join(limit.figures)}")
+    if json_file is not None:
+        content = {"machine": machine, "limits": [asdict(limit) for limit in limits]}
+        json_file.write_text(json.dumps(content, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    try:
+        typer.run(main)
+    except BenchmarkError as error:
+        sys.exit(f"error: {error}")
