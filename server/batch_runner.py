@@ -47,7 +47,10 @@ class BatchRunner:
         answered = [request for request, _ in answers]
         self.statistics.record_batch(answered, rows, started, joined - started, ran - joined, clock() - ran)
         for request, answer in answers:
-            request.call.reply(answer)
+            try:
+                request.call.reply(answer)
+            except Exception:
+                _log.exception("a request of %s could not be answered", self._name)
 
     def expire(self, requests: Sequence[InferenceRequest]) -> None:
         """Answer requests that waited until their deadline, or for all of their queue timeout."""

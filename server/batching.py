@@ -7,6 +7,7 @@ import itertools
 import math
 from collections import OrderedDict
 from collections.abc import Iterable
+from typing import Any
 
 from headgate.server.errors import QueueFullError
 from headgate.server.inference import InferenceRequest, ShapeGroup
@@ -24,8 +25,10 @@ class BatchQueue:
         self.max_queue_size = max_queue_size
         self._count = 0
         self._lanes: dict[tuple[int, ShapeGroup], _Lane] = {}
-        # Requests with a queue timeout, by the end of it; those that have left the queue are skipped.
-        self._timeouts: list[tuple[float, int, InferenceRequest]] = []
+        self._rows: dict[int, int] = {}
+        # Entries of requests with a queue timeout: its end, a number, and the request, or None when it has left.
+        self._timeouts: list[list[Any]] = []
+        self._timeout_of: dict[InferenceRequest, list[Any]] = {}
         self._numbers = itertools.count()
 
     def __len__(self) -> int:
@@ -35,8 +38,8 @@ class BatchQueue:
     def put(self, request: InferenceRequest) -> InferenceRequest | None:
         """Add a request; return the one that had to make room for it.
 
-        In a full queue that is the youngest of the last priority, if the new one is of a better. The later parts of a
-        request that runs in parts always have room: its first part took it.
+        In a full queue that is the youngest of the last priority, if the new one is of a better. Later parts of a
+        request always have room, and make it for none.
 
         Raises:
             QueueFullError: `max_queue_size` requests wait already, all of the same priority or a better one.
@@ -51,6 +54,7 @@ class BatchQueue:
             lane = self._lanes[key] = _Lane()
         lane[request] = None
         lane.rows += request.rows
+        self._rows[request.priority] = self._rows.get(request.priority, 0) + request.rows
         if request.start_by < math.inf:
             lane.start_by = min(lane.start_by, request.start_by)
             if request.start_by < request.deadline:
@@ -77,7 +81,11 @@ class BatchQueue:
 
     def rows_ahead(self, priority: int) -> int:
         """Return how many rows would run before a request of a priority that came now."""
-        return sum(lane.rows for (level, _), lane in self._lanes.items() if level <= priority)
+        return sum(rows for level, rows in self._rows.items() if level <= priority)
+
+    def earliest_start_by(self) -> float:
+        """Return a time before which no request expires, in seconds of `time.time()`."""
+        return min((lane.start_by for lane in self._lanes.values()), default=math.inf)
 
     def take(self, now: float) -> tuple[list[InferenceRequest], list[InferenceRequest]]:
         """Take the next batch: the requests to run, and those found expired at `now` (seconds of `time.time()`)."""
@@ -88,10 +96,9 @@ class BatchQueue:
             for key in self._next_lanes():
                 lane = self._lanes[key]
                 if size + lane.rows <= self.max_batch_size and lane.start_by > now:
-                    del self._lanes[key]
-                    self._count -= len(lane)
                     size += lane.rows
                     batch += lane
+                    self._drop_lane(key)
                     continue
                 taken, late, size, is_full = lane.choose(now, size, self.max_batch_size)
                 self._drop(key, itertools.chain(taken, late))
@@ -103,18 +110,16 @@ class BatchQueue:
 
     def next_timeout(self) -> float:
         """Return when the next queue timeout ends, in seconds of `time.time()`; `math.inf` if there is none."""
-        while self._timeouts:
-            start_by, _, request = self._timeouts[0]
-            if self._holds(request):
-                return start_by
+        while self._timeouts and self._timeouts[0][2] is None:
             heapq.heappop(self._timeouts)
-        return math.inf
+        end: float = self._timeouts[0][0] if self._timeouts else math.inf
+        return end
 
     def take_timed_out(self, now: float) -> list[InferenceRequest]:
         """Take the requests whose queue timeout has ended at `now` (seconds of `time.time()`)."""
         timed_out = []
         while self.next_timeout() <= now:
-            request = heapq.heappop(self._timeouts)[2]
+            request = self._timeouts[0][2]
             self.remove(request)
             timed_out.append(request)
         return timed_out
@@ -123,12 +128,13 @@ class BatchQueue:
         return request in self._lanes.get((request.priority, request.group), ())
 
     def _make_room(self, priority: int) -> InferenceRequest:
-        level, group = max(self._lanes, key=lambda key: (key[0], self._lanes[key].youngest_ns))
-        if level <= priority:
-            raise QueueFullError(f"the queue is full: {self._count} requests are waiting; try again later")
-        displaced = next(reversed(self._lanes[level, group]))
-        self._drop((level, group), [displaced])
-        return displaced
+        lanes = sorted(self._lanes, key=lambda key: (key[0], self._lanes[key].youngest_ns), reverse=True)
+        for key in lanes:
+            for request in reversed(self._lanes[key]) if key[0] > priority else ():
+                if not request.parts_before:
+                    self._drop(key, [request])
+                    return request
+        raise QueueFullError(f"the queue is full: {self._count} requests are waiting; try again later")
 
     def _next_lanes(self) -> list[tuple[int, ShapeGroup]]:
         """Return the lanes that the next batch is taken from, in order."""
@@ -142,16 +148,31 @@ class BatchQueue:
         for request in requests:
             del lane[request]
             lane.rows -= request.rows
+            self._rows[request.priority] -= request.rows
             self._count -= 1
+            self._forget_timeout(request)
         if not lane:
             del self._lanes[key]
 
+    def _drop_lane(self, key: tuple[int, ShapeGroup]) -> None:
+        lane = self._lanes.pop(key)
+        self._rows[key[0]] -= lane.rows
+        self._count -= len(lane)
+        if self._timeout_of:
+            for request in lane:
+                self._forget_timeout(request)
+
     def _note_timeout(self, request: InferenceRequest) -> None:
-        # Requests that ran long before their timeout would otherwise be kept until then.
-        if len(self._timeouts) > 2 * self._count + 64:
-            self._timeouts = [entry for entry in self._timeouts if self._holds(entry[2])]
+        if len(self._timeouts) > 2 * len(self._timeout_of) + 64:
+            self._timeouts = list(self._timeout_of.values())
             heapq.heapify(self._timeouts)
-        heapq.heappush(self._timeouts, (request.start_by, next(self._numbers), request))
+        entry = self._timeout_of[request] = [request.start_by, next(self._numbers), request]
+        heapq.heappush(self._timeouts, entry)
+
+    def _forget_timeout(self, request: InferenceRequest) -> None:
+        entry = self._timeout_of.pop(request, None)
+        if entry is not None:
+            entry[2] = None
 
 
 class _Lane(OrderedDict[InferenceRequest, None]):

@@ -24,6 +24,8 @@ _STRING = DataType.DATA_TYPE_STRING
 _RAW = (bytes, memoryview)
 #: No message could hold such a row; but one without rows could claim it.
 _MAX_ROW_ELEMENTS = 2**31
+#: What a model computes from its free sizes alone, such as positions, takes memory without a single element sent.
+_MAX_ABSENT_ROW_ELEMENTS = 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +59,8 @@ class ModelInput:
                 f"input '{spec.name}' has shape {format_shape(spec.shape)}; "
                 "its first dimension must be a free batch dimension"
             )
+        if 0 in spec.shape:
+            raise StartupError(f"input '{spec.name}' of shape {format_shape(spec.shape)} has no elements")
         self.spec = spec
         self.name = spec.name
         self.data_type = spec.datatype
@@ -156,7 +160,7 @@ class ModelInput:
             and all(
                 given == size >= 0 or size < 0 < given for size, given in zip(self.item_shape, item_shape, strict=True)
             )
-            and math.prod(item_shape) < _MAX_ROW_ELEMENTS
+            and math.prod(item_shape) < (_MAX_ROW_ELEMENTS if shape[0] else _MAX_ABSENT_ROW_ELEMENTS)
         )
         if not fits:
             raise InvalidArgumentError(
@@ -171,6 +175,8 @@ class ModelInput:
             return "; give the real size of every dimension"
         if 0 in shape[1:]:
             return "; only the first size can be 0"
+        if 0 in shape:
+            return f"; without rows, free sizes can make at most {_MAX_ABSENT_ROW_ELEMENTS} elements"
         return ""
 
 

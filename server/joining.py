@@ -19,7 +19,7 @@ from headgate.v1.tensors import NUMPY_DTYPES
 #: `python -m headgate.benchmarks.joining`.
 LARGE_BYTES = 2**19
 #: The most that a thread keeps for an input of a model.
-MAX_KEPT_BYTES = 2**28
+MAX_KEPT_BYTES = 2**26
 
 
 class InputJoiner:

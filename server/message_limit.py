@@ -57,17 +57,16 @@ def _input_row_bytes(graph_input: memoryview) -> int:
     (tensor,) = _values(graph_input, _TYPE, _TENSOR_TYPE)
     (element_type,) = _values(tensor, _ELEMENT_TYPE)
     _, *dims = _values(tensor, _SHAPE, _DIM)
-    # Of a free dimension there is no value.
-    sizes = [next(_values(dim, _DIM_VALUE), None) for dim in dims]
-    if None in sizes:
+    sizes = [size for dim in dims for size in _values(dim, _DIM_VALUE)]
+    if len(sizes) < len(dims):
         raise ValueError("a dimension is free")
-    return _ITEM_BYTES[read_varint(element_type)[0]] * math.prod(read_varint(size)[0] for size in sizes if size)
+    return _ITEM_BYTES[read_varint(element_type)[0]] * math.prod(read_varint(size)[0] for size in sizes)
 
 
 def _values(message: memoryview, number: int, *numbers: int) -> Iterator[memoryview]:
     """Go through the values of a field, and of a field of theirs, and so on."""
-    for found, _, value in fields(message):
-        if found == number:
+    for tag, _, value in fields(message):
+        if tag >> 3 == number:
             if numbers:
                 yield from _values(value, *numbers)
             else:

@@ -124,7 +124,7 @@ class LoadedModel:
         """
         max_rows = self.config.batching.max_batch_size
         if request.rows > max_rows:
-            SplitRequest(request, max_rows, self.scheduler.submit).start()
+            SplitRequest(request, max_rows, self.scheduler.submit, self.statistics).start()
         else:
             self.scheduler.submit(request)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import sys
 import threading
 import time
 from collections.abc import Sequence
@@ -13,7 +14,7 @@ from headgate.server.batch_runner import BatchRunner
 from headgate.server.batch_times import BatchTimes
 from headgate.server.batching import BatchQueue
 from headgate.server.config import BatchingConfig
-from headgate.server.errors import DeadlineExceededError, QueueFullError, ServerError
+from headgate.server.errors import DeadlineExceededError, ServerError
 from headgate.server.inference import InferenceRequest
 
 _log = logging.getLogger(__name__)
@@ -51,17 +52,17 @@ class InlineScheduler:
 
     def __init__(self, runner: BatchRunner, batching: BatchingConfig) -> None:
         self._runner = runner
-        self._queue = BatchQueue(batching.max_batch_size, batching.max_queue_size)
+        self._max_queue_size = batching.max_queue_size
+        # It never refuses: what is too much is run.
+        self._queue = BatchQueue(batching.max_batch_size, sys.maxsize)
+        # For the end, when another thread may run what is left.
+        self._lock = threading.RLock()
 
     def submit(self, request: InferenceRequest) -> None:
         """Queue a request for the end of this turn; of a full queue, a batch is run first."""
-        try:
-            displaced = self._queue.put(request)
-        except QueueFullError:
+        if len(self._queue) >= self._max_queue_size and not request.parts_before:
             self._run_batch()
-            displaced = self._queue.put(request)
-        if displaced is not None:
-            self._runner.refuse(displaced)
+        self._queue.put(request)
 
     def run_ready(self) -> bool:
         """Run what is queued, for a while."""
@@ -78,11 +79,12 @@ class InlineScheduler:
             self._run_batch()
 
     def _run_batch(self) -> None:
-        batch, expired = self._queue.take(time.time())
-        if expired:
-            self._runner.expire(expired)
-        if batch:
-            self._runner.run(batch)
+        with self._lock:
+            batch, expired = self._queue.take(time.time())
+            if expired:
+                self._runner.expire(expired)
+            if batch:
+                self._runner.run(batch)
 
 
 class ThreadScheduler:
@@ -97,7 +99,7 @@ class ThreadScheduler:
         """Start the threads; `full_batch_s` is how long a full batch takes, if that is known."""
         self._runner = runner
         self._queue = BatchQueue(batching.max_batch_size, batching.max_queue_size)
-        self._delay_ns = batching.max_queue_delay_us * 1000
+        self._delay_s = batching.max_queue_delay_us / 1e6
         self._times = BatchTimes(batching.max_batch_size, full_batch_s)
         # When the batch of each thread is likely to end, in seconds of `time.time()`; 0 while it has none.
         self._expected_ends = [0.0] * instances
@@ -118,14 +120,15 @@ class ThreadScheduler:
         request.call.watch_cancellation(lambda: self._cancel(request))
         with self._lock:
             try:
-                if request.start_by < math.inf:
+                # One that has begun to run is worth finishing.
+                if request.start_by < math.inf and not request.parts_before:
                     self._check_deadline(request)
                 displaced = self._queue.put(request)
             except ServerError:
                 self._runner.statistics.refused += 1
                 raise
             self._requests_changed.notify()
-            if request.start_by < request.deadline:
+            if request.start_by < request.deadline and request.start_by == self._queue.next_timeout():
                 self._watch_timeouts()
         if displaced is not None:
             self._runner.refuse(displaced)
@@ -152,15 +155,18 @@ class ThreadScheduler:
         if not rows_ahead and not free_at:
             return
         now = time.time()
+        if request.start_by <= now:
+            raise DeadlineExceededError("the deadline had passed when the request came; it was not run")
         max_rows = self._queue.max_batch_size
+        full_batch_s = self._times.predict(max_rows)
         batches_ahead, rows_beside = divmod(rows_ahead, max_rows)
-        start = max(now, free_at) + batches_ahead * self._times.predict(max_rows) / len(self._threads)
-        end = start + self._times.predict(min(rows_beside + request.rows, max_rows))
-        if start > request.start_by or end > request.deadline:
+        start = max(now, free_at) + batches_ahead * full_batch_s / len(self._threads)
+        own_s = self._times.predict(min(rows_beside + request.rows, max_rows)) + request.parts_after * full_batch_s
+        if start > request.start_by or start + own_s > request.deadline:
             raise DeadlineExceededError(
-                f"the request would be done in about {(end - now) * 1e3:.0f} ms, since {rows_ahead} rows wait before "
-                f"it; its deadline or queue timeout ends in {(request.start_by - now) * 1e3:.0f} ms, so it was not "
-                "queued; try again later, or allow more time"
+                f"the request would begin to run in about {(start - now) * 1e3:.0f} ms and take {own_s * 1e3:.0f} ms, "
+                f"{rows_ahead} rows waiting before it; its queue timeout or deadline ends earlier, so it was not run: "
+                "try again later, or allow more time"
             )
 
     def _cancel(self, request: InferenceRequest) -> None:
@@ -185,7 +191,7 @@ class ThreadScheduler:
                         return
                     self._timeouts_changed.wait(min(wait_s, 3600))
                 timed_out = self._queue.take_timed_out(time.time())
-            self._runner.expire(timed_out)
+            self._answer([], timed_out)
             # They keep their calls alive, which must be gone before the next wait.
             del timed_out
 
@@ -223,7 +229,11 @@ class ThreadScheduler:
                     return [], []
                 self._requests_changed.wait()
                 continue
-            wait_ns = self._delay_ns and self._queue.oldest_ns() + self._delay_ns - time.perf_counter_ns()
-            if wait_ns <= 0 or self._closing or self._queue.is_batch_full():
-                return self._queue.take(time.time())
-            self._requests_changed.wait(wait_ns / 1e9)
+            if self._delay_s and not self._closing and not self._queue.is_batch_full():
+                wait_s = self._queue.oldest_ns() / 1e9 + self._delay_s - time.perf_counter()
+                # Not for requests that could expire meanwhile.
+                end = time.time() + wait_s + self._times.predict(self._queue.max_batch_size)
+                if wait_s > 0 and end < self._queue.earliest_start_by():
+                    self._requests_changed.wait(wait_s)
+                    continue
+            return self._queue.take(time.time())

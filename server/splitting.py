@@ -9,6 +9,7 @@ import numpy as np
 from headgate.server.errors import DeadlineExceededError, ServerError
 from headgate.server.inference import InferenceRequest, InputBuffer, Outputs
 from headgate.server.padding import own_outputs
+from headgate.server.statistics import Statistics
 
 
 class SplitRequest:
@@ -18,10 +19,17 @@ class SplitRequest:
     The request itself is answered when all its parts have run, or one has failed.
     """
 
-    def __init__(self, whole: InferenceRequest, max_rows: int, submit: Callable[[InferenceRequest], None]) -> None:
+    def __init__(
+        self,
+        whole: InferenceRequest,
+        max_rows: int,
+        submit: Callable[[InferenceRequest], None],
+        statistics: Statistics,
+    ) -> None:
         """Split a request into parts of at most `max_rows`; `submit` queues a part."""
         self._whole = whole
         self._submit = submit
+        self._statistics = statistics
         self._starts = range(0, whole.rows, max_rows)
         self._outputs: list[Outputs] = []
         self._cancelled = False
@@ -49,18 +57,27 @@ class SplitRequest:
 
     def reply(self, answer: bytes) -> None:
         """Go on after a part: with the next one, or by answering the request."""
+        # It knows the part that has run, which knows this: together they would wait for the garbage collector.
+        self._on_cancel = None
         if len(self._outputs) == len(self._starts):
+            self._outputs = []
             self._whole.call.reply(answer)
         elif self._cancelled:
+            self._statistics.cancelled += 1
             self.fail(DeadlineExceededError("the client went away or its deadline passed; the rest was not run"))
         else:
             try:
                 self._submit(self._next_part())
             except ServerError as error:
                 self.fail(error)
+            else:
+                # The client may have gone since it was asked above.
+                self._cancel_part()
 
     def fail(self, error: ServerError) -> None:
         """Answer the request with the error of a part."""
+        self._on_cancel = None
+        self._outputs = []
         self._whole.call.fail(error)
 
     def watch_cancellation(self, callback: Callable[[], None]) -> None:
@@ -69,8 +86,12 @@ class SplitRequest:
 
     def _cancel(self) -> None:
         self._cancelled = True
-        if self._on_cancel is not None:
-            self._on_cancel()
+        self._cancel_part()
+
+    def _cancel_part(self) -> None:
+        on_cancel = self._on_cancel
+        if self._cancelled and on_cancel is not None:
+            on_cancel()
 
     def _next_part(self) -> InferenceRequest:
         whole = self._whole
@@ -79,7 +100,6 @@ class SplitRequest:
         rows = min(self._starts.step, whole.rows - start)
         inputs = [_rows(buffer, whole.rows, start, start + rows) for buffer in whole.inputs]
         part = InferenceRequest(self, inputs, rows, whole.group, self, whole.id, whole.priority)
-        part.arrived_ns = whole.arrived_ns
         part.parts_before, part.parts_after = index, len(self._starts) - index - 1
         if not index:
             part.start_by = whole.start_by

@@ -48,8 +48,9 @@ class Statistics:
         batches: by batch size in rows; each executed batch adds its time once.
         inference_count: rows that ran.
         execution_count: batches that ran.
-        cancelled, expired, refused: requests that never ran, since the client had gone, since their deadline passed or
-            their queue timeout ended while they waited, or since the queue was full or their deadline too close.
+        cancelled, expired, refused: requests that did not run, or not all their parts, since the client had gone, since
+            their deadline passed or their queue timeout ended while they waited, or since the queue was full or their
+            deadline too close.
         lock: held while several counters change together; hold it to read them together.
         last_inference_ms: when a batch last ran, in milliseconds since 1970; 0 if never.
     """
@@ -79,16 +80,16 @@ class Statistics:
     ) -> None:
         """Count a batch that ran: when it started, and how long its stages took.
 
-        A request that runs in parts is counted with the last of them.
+        A request that runs in parts is counted with the last of them; the time of each part adds to its time.
         """
-        arrivals = [request.arrived_ns for request in requests if not request.parts_after]
-        count = len(arrivals)
-        waited_ns = count * started_ns - sum(arrivals)
+        members = len(requests)
+        count = sum([not request.parts_after for request in requests])
+        waited_ns = members * started_ns - sum([request.arrived_ns for request in requests])
         batch_ns = input_ns + infer_ns + output_ns
         with self.lock:
-            self.success.add(count, waited_ns + count * batch_ns)
+            self.success.add(count, waited_ns + members * batch_ns)
             self.queue.add(count, waited_ns)
-            self.stages.add(count, count * input_ns, count * infer_ns, count * output_ns)
+            self.stages.add(count, members * input_ns, members * infer_ns, members * output_ns)
             durations = self.batches.get(rows)
             if durations is None:
                 durations = self.batches[rows] = BatchDurations()

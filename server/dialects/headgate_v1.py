@@ -157,15 +157,22 @@ def _read_options(options: PredictOptions) -> DecodeOptions:
 
 def _parse_predict_request(request: bytes) -> tuple[Any, list[tuple[Tensor, bytes | memoryview]]]:
     """Return a PredictRequest, and its inputs with their raw elements; those of a large one are views, not copies."""
-    if len(request) < LARGE_BYTES:
-        message = parse(PredictRequest, request)
-        return message, [(tensor, tensor.raw) for tensor in message.inputs]
-    message, inputs = parse_without(PredictRequest, request, PredictRequest.INPUTS_FIELD_NUMBER)
-    tensors: list[tuple[Tensor, bytes | memoryview]] = []
-    for serialized in inputs:
-        tensor, raw = parse_without(Tensor, serialized, Tensor.RAW_FIELD_NUMBER)
-        tensors.append((tensor, raw[-1] if raw else b""))
-    return message, tensors
+    if len(request) >= LARGE_BYTES:
+        parsed = parse_without(PredictRequest, request, PredictRequest.INPUTS_FIELD_NUMBER)
+        if parsed is not None:
+            message, inputs = parsed
+            return message, [_parse_tensor(serialized) for serialized in inputs]
+    message = parse(PredictRequest, request)
+    return message, [(tensor, tensor.raw) for tensor in message.inputs]
+
+
+def _parse_tensor(serialized: memoryview) -> tuple[Tensor, bytes | memoryview]:
+    parsed = parse_without(Tensor, serialized, Tensor.RAW_FIELD_NUMBER)
+    if parsed is None:
+        tensor = parse(Tensor, serialized)
+        return tensor, tensor.raw
+    tensor, raw = parsed
+    return tensor, raw[-1] if raw else b""
 
 
 def _read_tensor(tensor: Tensor, raw: bytes | memoryview) -> GivenTensor:

@@ -52,7 +52,9 @@ def parse_infer_request(request: bytes) -> tuple[Any, Sequence[bytes | memoryvie
         InvalidArgumentError: the bytes are no such message.
     """
     if len(request) >= LARGE_BYTES:
-        return parse_without(oip.ModelInferRequest, request, oip.ModelInferRequest.RAW_INPUT_CONTENTS_FIELD_NUMBER)
+        parsed = parse_without(oip.ModelInferRequest, request, oip.ModelInferRequest.RAW_INPUT_CONTENTS_FIELD_NUMBER)
+        if parsed is not None:
+            return parsed
     message = parse(oip.ModelInferRequest, request)
     return message, message.raw_input_contents
 

@@ -80,10 +80,13 @@ class RequestCache:
         # A request with an id of its own is not seen again.
         if prepared.id or len(prepared.inputs) > 1 or not isinstance(raw, bytes | memoryview) or not raw:
             return
+        # Checked first: where there is much besides, the search can take as long as the product of both.
+        if len(request) - len(raw) > _MAX_FRAME_BYTES:
+            return
         raw = bytes(raw)
         start = request.rfind(raw)
         stop = start + len(raw)
-        if start < 0 or len(request) - len(raw) > _MAX_FRAME_BYTES or not self._are_elements(request, start, stop):
+        if start < 0 or not self._are_elements(request, start, stop):
             return
         if self._size >= self._capacity:
             self._layouts.clear()

@@ -312,6 +312,15 @@ class TestStopping:
         assert process.wait() == (1, "")
         assert running.code() is UNAVAILABLE
 
+    def test_drain_timeout_while_the_io_thread_runs_batches(self, start, connect):
+        process = start("--drain-timeout", "0.1", "--execution", "inline")
+        calls = connect(process)
+        futures = [calls.infer.future(request("busy", 1000)) for _ in range(300)]
+        calls.infer(request("light", 1, 1, 1, 1))
+        process.signal(signal.SIGTERM)
+        assert process.wait() == (1, "")
+        assert {future.code() for future in futures} <= {grpc.StatusCode.OK, UNAVAILABLE, grpc.StatusCode.CANCELLED}
+
 
 class TestConnections:
     def check(self, process, calls):

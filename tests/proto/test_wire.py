@@ -42,6 +42,16 @@ def test_other_bytes_are_an_error_or_fields(content):
     assert b"".join(whole for _, whole, _ in found) == content
 
 
+def test_very_many_fields_are_left_to_protobuf():
+    serialized = Tensor(strings=["x"] * 100_000).SerializeToString()
+    assert detach(memoryview(serialized), Tensor.RAW_FIELD_NUMBER) is None
+
+
+def test_only_length_delimited_values_are_taken():
+    varint = bytes([Tensor.RAW_FIELD_NUMBER << 3, 5])
+    assert detach(memoryview(varint), Tensor.RAW_FIELD_NUMBER) == (varint, [])
+
+
 def test_values_are_views():
     serialized = Tensor(name="x", raw=b"12345678").SerializeToString()
     _, (raw,) = detach(memoryview(serialized), Tensor.RAW_FIELD_NUMBER)

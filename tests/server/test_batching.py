@@ -134,6 +134,14 @@ def test_later_parts_always_have_room():
     assert len(queue) == 2
 
 
+def test_later_parts_make_no_room():
+    first, part = request(priority=2), request(priority=2, parts_before=1)
+    queue = queue_of(first, part, max_queue_size=2)
+    assert queue.put(request(priority=1)) is first
+    with pytest.raises(QueueFullError):
+        queue.put(request(priority=1))
+
+
 def test_queue_timeouts():
     queue = queue_of(request(deadline=5))
     assert queue.next_timeout() == NEVER
@@ -153,6 +161,8 @@ def test_requests_that_left_are_not_kept_for_their_timeout():
     for _ in range(1000):
         queue.put(request(start_by=10**6))
         queue.take(0)
+        assert not queue._timeout_of
+        assert all(entry[2] is None for entry in queue._timeouts)
     assert len(queue._timeouts) < 100
 
 

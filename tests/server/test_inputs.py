@@ -69,7 +69,7 @@ class TestShapes:
             ((-1, -1), (1, -1, -1), "; give the real size of every dimension"),
             ((-1,), (3, 0), "; only the first size can be 0"),
             ((-1,), (2**62, 0), "; only the first size can be 0"),
-            ((-1, -1), (0, 2**20, 2**20), ""),
+            ((-1, -1), (0, 2**20, 2**20), "; without rows, free sizes can make at most 1048576 elements"),
             ((3, -1), (1, 4, 5), ""),
             ((3, -1), (1, 3, 5, 1), ""),
         ],

@@ -4,6 +4,7 @@ import gc
 import math
 import threading
 import time
+from functools import partial
 
 import numpy as np
 import pytest
@@ -96,6 +97,11 @@ class Renderer:
 RENDERER = Renderer()
 
 
+def run_all(scheduler):
+    while scheduler.run_ready():
+        pass
+
+
 @pytest.fixture
 def session():
     return Session()
@@ -119,6 +125,7 @@ def make(session):
             scheduler.submit(InferenceRequest(call, *inputs.bind([tensor]), renderer, **queueing))
             return call
 
+        submit.scheduler = scheduler
         return submit, scheduler, statistics
 
     yield make
@@ -148,7 +155,7 @@ class TestInline:
         submit, scheduler, statistics = make(InlineScheduler)
         calls = [submit(1), submit(2, 3), submit(), submit(4)]
         assert session.batches == []
-        scheduler.run_ready()
+        run_all(scheduler)
         assert session.batches == [[1, 2, 3, 4]]
         assert [call.result() for call in calls] == [[101], [102, 103], [], [104]]
         assert session.threads == {threading.current_thread().name}
@@ -157,26 +164,49 @@ class TestInline:
     def test_runs_batches_until_nothing_is_left(self, make, session):
         submit, scheduler, _ = make(InlineScheduler, max_batch_size=2)
         calls = [submit(i) for i in range(5)]
-        scheduler.run_ready()
+        run_all(scheduler)
         assert session.batches == [[0, 1], [2, 3], [4]]
         assert [call.result() for call in calls] == [[100 + i] for i in range(5)]
-        scheduler.run_ready()
+        run_all(scheduler)
         assert len(session.batches) == 3
 
     def test_expired_requests_never_run(self, make, session):
         submit, scheduler, statistics = make(InlineScheduler)
         late, good = submit(1, deadline=time.time() - 1), submit(2)
-        scheduler.run_ready()
+        run_all(scheduler)
         assert isinstance(late.result(), DeadlineExceededError)
         assert good.result() == [102]
         assert session.batches == [[2]]
         assert statistics.expired == 1
 
+    def test_full_queue_is_run_whatever_the_priorities(self, make):
+        submit, scheduler, statistics = make(InlineScheduler, max_queue_size=1)
+        low = submit(1, priority=2)
+        urgent = submit(2, priority=1)
+        run_all(scheduler)
+        assert [low.result(), urgent.result()] == [[101], [102]]
+        assert statistics.refused == 0
+
+    def test_close_on_another_thread_while_it_runs(self, make, session):
+        submit, scheduler, _ = make(InlineScheduler, max_batch_size=1)
+        calls = [submit(i) for i in range(200)]
+        session.gate.clear()
+        running = threading.Thread(target=run_all, args=(scheduler,))
+        running.start()
+        session.wait_until_running()
+        closing = threading.Thread(target=scheduler.close)
+        closing.start()
+        session.gate.set()
+        closing.join()
+        # Nothing is left to be answered once it is closed, on whichever thread.
+        assert [call.outcome for call in calls] == [[100 + i] for i in range(200)]
+        running.join()
+
     def test_full_queue_is_run(self, make, session):
         submit, scheduler, statistics = make(InlineScheduler, max_queue_size=2)
         calls = [submit(1), submit(2), submit(3), submit(4, 5, 6)]
         assert session.batches == [[1, 2]]
-        scheduler.run_ready()
+        run_all(scheduler)
         assert [call.result() for call in calls] == [[101], [102], [103], [104, 105, 106]]
         assert statistics.refused == 0
 
@@ -238,7 +268,7 @@ class TestThreads:
 
     def test_past_deadline_is_refused_at_once(self, busy):
         submit, _, statistics, _ = busy()
-        with pytest.raises(DeadlineExceededError, match="it was not queued"):
+        with pytest.raises(DeadlineExceededError, match="had passed when the request came"):
             submit(1, deadline=time.time() - 1)
         assert statistics.refused == 1
 
@@ -370,12 +400,29 @@ class TestPrediction:
     def test_request_behind_a_full_batch_is_refused(self, busy, session):
         submit, statistics = busy()
         waiting = submit(1, 2, 3, 4)
-        with pytest.raises(DeadlineExceededError, match=r"done in about 60000 ms, since 4 rows wait before it"):
+        with pytest.raises(DeadlineExceededError, match=r"in about 60000 ms and take 0 ms, 4 rows waiting"):
             submit(5, deadline=time.time() + 30)
         accepted = submit(6, deadline=time.time() + 90)
         assert statistics.refused == 1
         session.gate.set()
         assert [waiting.result(), accepted.result()] == [[101, 102, 103, 104], [106]]
+
+    def test_all_parts_of_a_request_count(self, busy):
+        submit, _ = busy()
+        submit(1, queue_timeout_s=90, deadline=time.time() + 90)
+        call = FakeCall(time.time() + 90)
+        request = InferenceRequest(call, [np.zeros(12, np.float32).tobytes()], 12, (), RENDERER)
+        with pytest.raises(DeadlineExceededError, match="and take 180000 ms"):
+            SplitRequest(request, 4, submit.scheduler.submit, Statistics()).start()
+
+    def test_part_of_a_request_that_has_begun_is_not_refused(self, busy, session):
+        submit, _ = busy()
+        submit(1, 2, 3, 4)
+        later = InferenceRequest(FakeCall(time.time() + 30), [bytes(4)], 1, (), RENDERER)
+        later.parts_before = 1
+        submit.scheduler.submit(later)
+        session.gate.set()
+        assert later.call.result() == [100]
 
     def test_queue_timeout_counts_like_a_deadline(self, busy):
         submit, _ = busy()
@@ -383,6 +430,11 @@ class TestPrediction:
         with pytest.raises(DeadlineExceededError):
             submit(5, queue_timeout_s=30)
         submit(6, queue_timeout_s=90)
+
+    def test_delay_ends_in_time_for_a_queue_timeout(self, make):
+        submit, _, statistics = make(ThreadScheduler, 1, max_queue_delay_us=60_000_000)
+        assert submit(1, queue_timeout_s=0.2).result() == [101]
+        assert statistics.expired == 0
 
     def test_less_urgent_rows_are_no_hindrance(self, busy):
         submit, _ = busy()
@@ -418,7 +470,7 @@ class TestSplitting:
                 call = FakeCall(deadline)
                 rows = np.array(numbers, np.float32)
                 request = InferenceRequest(call, [rows.tobytes()], len(rows), (), renderer)
-                SplitRequest(request, 3, scheduler.submit).start()
+                SplitRequest(request, 3, scheduler.submit, statistics).start()
                 return call
 
             return submit, submit_split, scheduler, statistics
@@ -429,7 +481,7 @@ class TestSplitting:
     def test_parts_are_put_together_again(self, split, session, kind):
         _, submit_split, scheduler, statistics = split(kind, *([1] if kind is ThreadScheduler else []))
         call = submit_split(*range(8))
-        scheduler.run_ready()
+        run_all(scheduler)
         assert call.result() == [100 + number for number in range(8)]
         assert session.batches == [[0, 1, 2], [3, 4, 5], [6, 7]]
         scheduler.close()
@@ -439,7 +491,7 @@ class TestSplitting:
     def test_others_have_their_turn_between_the_parts(self, split, session):
         submit, submit_split, scheduler, _ = split(InlineScheduler)
         whole, other = submit_split(*range(8)), submit(50)
-        scheduler.run_ready()
+        run_all(scheduler)
         assert session.batches == [[0, 1, 2], [50], [3, 4, 5], [6, 7]]
         assert other.result() == [150]
         assert whole.result() == [100 + number for number in range(8)]
@@ -458,14 +510,51 @@ class TestSplitting:
         _, submit_split, scheduler, statistics = split(InlineScheduler)
         session.poison = 4
         call = submit_split(*range(9))
-        scheduler.run_ready()
+        run_all(scheduler)
         assert isinstance(call.result(), InternalError)
         assert session.batches == [[0, 1, 2], [3, 4, 5]]
         assert (statistics.success.count, statistics.fail.count) == (0, 1)
         caplog.clear()
 
+    def test_another_shape_has_its_turn_too(self, split, session):
+        _, submit_split, scheduler, _ = split(InlineScheduler)
+        whole = submit_split(*range(9))
+        other = FakeCall()
+        scheduler.submit(InferenceRequest(other, [np.float32(50).tobytes()], 1, ((7,),), RENDERER))
+        run_all(scheduler)
+        assert session.batches == [[0, 1, 2], [50], [3, 4, 5], [6, 7, 8]]
+        assert (whole.result(), other.result()) == ([100 + number for number in range(9)], [150])
+
+    @pytest.mark.parametrize("kind", [InlineScheduler, ThreadScheduler])
+    def test_nothing_is_left(self, split, kind):
+        _, submit_split, scheduler, _ = split(kind, *([1] if kind is ThreadScheduler else []))
+        gc.collect()
+        before = {id(thing) for thing in gc.get_objects() if isinstance(thing, SplitRequest)}
+        gc.disable()
+        try:
+            call = submit_split(*range(8))
+            run_all(scheduler)
+            call.result()
+            deadline = time.monotonic() + WAIT_S
+            while [t for t in gc.get_objects() if isinstance(t, SplitRequest) and id(t) not in before]:
+                assert time.monotonic() < deadline
+        finally:
+            gc.enable()
+
+    def test_times_of_all_parts_count(self, split):
+        _, submit_split, scheduler, statistics = split(InlineScheduler)
+        submit_split(*range(9))
+        run_all(scheduler)
+        stages = statistics.stages
+        total = sum(stage.ns for stage in (stages.compute_input, stages.compute_infer, stages.compute_output))
+        batches = statistics.batches[3]
+        assert batches.compute_infer.count == 3
+        assert stages.compute_infer.count == 1
+        assert stages.compute_infer.ns == batches.compute_infer.ns
+        assert statistics.success.ns == statistics.queue.ns + total
+
     def test_cancelled_while_a_part_runs(self, split, session):
-        _, submit_split, scheduler, _ = split(ThreadScheduler, 1)
+        _, submit_split, scheduler, statistics = split(ThreadScheduler, 1)
         session.gate.clear()
         call = submit_split(*range(9))
         session.wait_until_running()
@@ -474,6 +563,7 @@ class TestSplitting:
         assert isinstance(call.result(), DeadlineExceededError)
         scheduler.close()
         assert session.batches == [[0, 1, 2]]
+        assert statistics.cancelled == 1
 
     def test_cancelled_while_a_part_waits(self, split, session):
         submit, submit_split, _, statistics = split(ThreadScheduler, 1)
@@ -494,7 +584,7 @@ class TestSplitting:
         call, other = submit_split(*range(4), renderer=Broken()), None
         while call.outcome is None:
             other = submit(50)
-            scheduler.run_ready()
+            run_all(scheduler)
             assert other.result() == [150]
         assert isinstance(call.result(), InternalError)
         assert "ZeroDivisionError" in caplog.text
@@ -516,7 +606,7 @@ def both(request, make):
     """Submit requests of one number each that share a batch; return their outcomes, and the statistics."""
     if request.param == "inline":
         submit, scheduler, statistics = make(InlineScheduler)
-        finish = scheduler.run_ready
+        finish = partial(run_all, scheduler)
     else:
         submit, scheduler, statistics = make(ThreadScheduler, 1, max_queue_delay_us=60_000_000)
         finish = scheduler.close
@@ -569,6 +659,20 @@ def test_renderer_that_fails_harms_its_requests_only(both, caplog):
     caplog.clear()
 
 
+def test_call_that_cannot_be_answered_harms_no_other(make, caplog):
+    submit, scheduler, _ = make(InlineScheduler)
+    calls = [submit(i) for i in range(3)]
+
+    def fail(response):
+        raise ZeroDivisionError
+
+    calls[1].reply = fail
+    run_all(scheduler)
+    assert [calls[0].result(), calls[2].result()] == [[100], [102]]
+    assert "ZeroDivisionError" in caplog.text
+    caplog.clear()
+
+
 def test_renderer_is_asked_once_a_batch(both):
     asked = []
 
@@ -595,7 +699,7 @@ def test_real_model_that_fails_for_one_row(tmp_path, write_model, mode, caplog):
         tensor = GivenTensor("x", (1, 1), np.array([row], np.int64).tobytes())
         calls.append(FakeCall())
         model.submit(InferenceRequest(calls[-1], *model.inputs.bind([tensor]), RENDERER, f"row {row}"))
-    model.scheduler.run_ready()
+    run_all(model.scheduler)
     model.close()
     good, bad, other = (call.result() for call in calls)
     assert (good, other) == ([30], [0])

@@ -10,19 +10,22 @@ from collections.abc import Iterator
 from google.protobuf.message import DecodeError
 
 _VARINT, _FIXED64, _LENGTH_DELIMITED, _FIXED32 = 0, 1, 2, 5
+#: Of a message of more fields, what is large is not one of them; protobuf reads many small ones far faster.
+_MAX_FIELDS = 1000
 
 
 def fields(message: memoryview) -> Iterator[tuple[int, memoryview, memoryview]]:
-    """Go through the fields of a serialised message: the number, the whole field, and its value in it.
+    """Go through the fields of a serialised message: the tag, the whole field, and its value in it.
 
-    The value of a length-delimited field is its content, that of another its bytes as they stand.
+    A tag is the number times 8 plus the wire type. The value of a length-delimited field is its content, that of
+    another its bytes as they stand.
 
     Raises:
         DecodeError: it is no message.
 
     >>> from headgate.v1 import TensorSpec
-    >>> [(number, bytes(value)) for number, _, value in fields(memoryview(TensorSpec(name="x").SerializeToString()))]
-    [(1, b'x')]
+    >>> [(tag, bytes(value)) for tag, _, value in fields(memoryview(TensorSpec(name="x").SerializeToString()))]
+    [(10, b'x')]
     """
     position = 0
     while position < len(message):
@@ -40,12 +43,14 @@ def fields(message: memoryview) -> Iterator[tuple[int, memoryview, memoryview]]:
         end = position + size
         if end > len(message):
             raise DecodeError("the message ends within a field")
-        yield tag >> 3, message[start:end], message[position:end]
+        yield tag, message[start:end], message[position:end]
         position = end
 
 
-def detach(message: memoryview, number: int) -> tuple[bytes, list[memoryview]]:
+def detach(message: memoryview, number: int) -> tuple[bytes, list[memoryview]] | None:
     """Take all values of a length-delimited field out of a message; return what is left of it, and the values.
+
+    None for a message of a thousand fields or more: parse it.
 
     Raises:
         DecodeError: it is no message.
@@ -56,11 +61,13 @@ def detach(message: memoryview, number: int) -> tuple[bytes, list[memoryview]]:
     ('x', b'1234')
     """
     rest, values = [], []
-    for found, whole, value in fields(message):
-        if found == number:
+    for tag, whole, value in fields(message):
+        if tag == number << 3 | _LENGTH_DELIMITED:
             values.append(value)
         else:
             rest.append(whole)
+        if len(rest) + len(values) == _MAX_FIELDS:
+            return None
     return b"".join(rest), values
 
 

@@ -128,3 +128,13 @@ def test_a_cached_answer_is_the_parsed_one(requests):
         expected, prepared = parse(request), cache.prepare(request)
         assert expected._replace(inputs=[]) == prepared._replace(inputs=[])
         assert elements(expected) == elements(prepared)
+
+
+def test_search_for_the_elements_is_not_made_amid_much_else(cache):
+    """It would take minutes: each of a million zeros might be where the elements begin."""
+    raw = bytes([0, 1]) + bytes(3 * 4 * 50_000 - 2)
+    tensor = Tensor(name="x", shape=[50_000, 3], raw=raw)
+    request = PredictRequest(model="m", inputs=[tensor]).SerializeToString()
+    unknown_field = bytes([15 << 3 | 2]) + bytes([0x80, 0x89, 0x7A]) + bytes(2_000_000)
+    for _ in range(3):
+        assert cache.prepare(request + unknown_field).rows == 50_000
