@@ -64,6 +64,13 @@ GOALS = (
         ("grpc.aio echo", "unary", 1),
     ),
     Goal(
+        "the same with --busy-poll-us 1000",
+        0.65,
+        "p50_us",
+        ("busy polling", "ModelInfer", 1),
+        ("grpc.aio echo", "unary", 1),
+    ),
+    Goal(
         "Predict / ModelInfer, CPU at 64",
         1.15,
         "cpu_us",

@@ -6,6 +6,7 @@ import pytest
 
 CALLS = {
     "headgate": ["ModelInfer", "ModelStreamInfer", "Predict", "StreamPredict"],
+    "busy polling": ["ModelInfer"],
     "transport echo": ["unary", "stream"],
     "grpc.aio echo": ["unary", "stream"],
 }
@@ -37,7 +38,7 @@ def test_a_quick_run(tmp_path):
         assert row["cpu_us"] > 0
         assert 0 < row["server_busy"] < 1.5
         assert 0 < row["load_busy"] < 1.5
-    assert len(figures["ratios"]) == 4
+    assert len(figures["ratios"]) == 5
     for ratio in figures["ratios"]:
         assert 0 < ratio["lowest"] <= ratio["median"] <= ratio["highest"]
         assert ratio["is_reached"] == (ratio["median"] <= ratio["goal"]["at_most"])
