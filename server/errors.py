@@ -4,8 +4,8 @@ ServerError
 ├── InvalidArgumentError      the request does not fit the model
 ├── NotFoundError             no such model, version, head, output or method
 ├── FailedPreconditionError   the request is fine, but not for this model
-├── QueueFullError            the model's queue has no room
-├── DeadlineExceededError     the deadline passed before the request ran
+├── QueueFullError            the model's queue has no room, or none left
+├── DeadlineExceededError     the deadline or queue timeout ended before the request's turn, or would have
 ├── UnavailableError          loading, or shutting down
 ├── UnimplementedError        a method that this server does not have
 ├── InternalError             the model or the server failed
@@ -42,13 +42,13 @@ class FailedPreconditionError(ServerError):
 
 
 class QueueFullError(ServerError):
-    """The model's queue has no room."""
+    """The model's queue has no room, or a more urgent request took it."""
 
     code = grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
 class DeadlineExceededError(ServerError):
-    """The deadline passed before the request ran."""
+    """The deadline or queue timeout ended before the request's turn, or would have."""
 
     code = grpc.StatusCode.DEADLINE_EXCEEDED
 
@@ -73,6 +73,10 @@ class InternalError(ServerError):
 
 class StartupError(ServerError):
     """The server cannot start as asked."""
+
+
+class Interrupted(BaseException):
+    """A signal came while a server was loading, or a second one while it drained."""
 
 
 def first_line(error: Exception) -> str:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import signal
-import threading
 from collections.abc import Callable
+from queue import SimpleQueue
 from types import FrameType
 from typing import TYPE_CHECKING
 
 from headgate.server.config import ServerSettings
+from headgate.server.errors import Interrupted
 from headgate.server.processors import available_processors
-from headgate.server.supervisor import Interrupted, Supervisor
+from headgate.server.supervisor import Supervisor
 
 if TYPE_CHECKING:
     from headgate.server.model import LoadedModel
@@ -35,20 +36,26 @@ def serve(settings: ServerSettings, report: Callable[[str], None] = lambda line:
     from headgate.server.server import Server
 
     server = Server(settings)
-    stop = threading.Event()
-    loading = True
+    # Unlike an event's `set`, its `put` may be called by a signal's handler.
+    stop: SimpleQueue[None] = SimpleQueue()
+    interrupts = True
 
     def request_stop(signum: int, frame: FrameType | None) -> None:
-        if loading or stop.is_set():
+        nonlocal interrupts
+        if interrupts:
             raise Interrupted
-        stop.set()
+        interrupts = True
+        stop.put(None)
 
     previous = {number: signal.signal(number, request_stop) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
-        server.start(lambda model: report(describe(model)))
-        loading = False
+        server.listen()
+        server.load(lambda model: report(describe(model)))
+        # Before it is ready: who then stops it finds a server that drains.
+        interrupts = False
+        server.set_ready()
         report(f"ready: serving on {server.address}")
-        stop.wait()
+        stop.get()
         report("stopping: finishing accepted requests")
         return server.stop()
     except Interrupted:

@@ -159,7 +159,14 @@ class Session:
             return 0
         if execution.io_binding is None and self.provider == CPU:
             return min(max_batch_size, _BOUND_BYTES // max(size, 1))
-        return max_batch_size if self.provider in (CPU, *ON_CUDA) and execution.io_binding is not False else 0
+        if self.provider not in (CPU, *ON_CUDA) or execution.io_binding is False:
+            return 0
+        if self.provider == CPU:
+            return max_batch_size
+        # On a device each size takes memory of its own, so that only sizes that are known are bound.
+        if execution.io_binding and not self.batch_sizes:
+            raise StartupError(f"{path}: execution.io_binding needs batch_sizes on {short_name(self.provider)}")
+        return max(self.batch_sizes, default=0)
 
 
 class _Instance:
@@ -182,6 +189,11 @@ class _Instance:
         self._bound_rows = bound_rows
         # onnxruntime keeps a CUDA graph for the thread that captured it: any other would capture one of its own.
         self._graph_thread = ThreadPoolExecutor(1, "headgate-cuda-graphs") if cuda_graphs else None
+        self._options = None
+        if cuda_graphs:
+            # What is not bound must be no graph's.
+            self._options = onnxruntime.RunOptions()
+            self._options.add_run_config_entry("gpu_graph_id", "-1")
         self._bindings: dict[int, Binding] = {}
         if bound_rows:
             self._inputs = _buffers(memory, inputs, bound_rows)
@@ -199,7 +211,7 @@ class _Instance:
         if rows < size:
             inputs = [np.concatenate([array, np.repeat(array[-1:], size - rows, axis=0)]) for array in inputs]
         outputs: list[NDArray[Any]] = self._session.run(
-            self._output_names, dict(zip(self._input_names, inputs, strict=True))
+            self._output_names, dict(zip(self._input_names, inputs, strict=True)), self._options
         )
         for index in self._passed_on:
             # Where an input is an output, onnxruntime 1.20 returns its memory, and does not keep it alive.

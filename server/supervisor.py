@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import enum
 import logging
+import math
+import os
 import signal
 import subprocess
 import sys
@@ -15,16 +17,25 @@ from dataclasses import dataclass
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, gettempdir
 
 from headgate.server.config import ServerSettings
-from headgate.server.errors import StartupError
+from headgate.server.errors import Interrupted, StartupError
 from headgate.server.transport import TransportOptions
 from headgate.server.transport.listening import reserve_port
 
 _log = logging.getLogger(__name__)
 
-_LONGEST_PAUSE_S = 30.0
+#: How long to wait before a worker that died is started again; longer for each time in a row.
+_PAUSES_S = (0.0, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
+#: How long a worker has to serve for its next death to be the first in a row.
+_SETTLED_S = 10.0
+#: How much longer than the drain timeout a worker may take to end.
+_END_S = 5.0
+#: Also what `poll`, which counts milliseconds in 32 bits, can wait.
+_LONGEST_TURN_S = 3600.0
+#: The most bytes of a temporary folder's path that leave room for the path of a socket, which has 107 at most.
+_MOST_FOLDER_BYTES = 80
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +84,7 @@ class Supervisor:
         self._workers: dict[int, _Worker] = {}
         #: When to start a worker that died, by index, in seconds of `time.monotonic()`.
         self._restarts: dict[int, float] = {}
-        #: How often in a row a worker died before it served.
+        #: How often in a row a worker died before it had settled.
         self._failures: Counter[int] = Counter()
         self._ready = False
         self._stopping = False
@@ -94,7 +105,7 @@ class Supervisor:
             )
         if sys.platform != "linux":
             raise StartupError("several workers share a port on Linux only: leave --workers at 1")
-        with reserve_port(options) as port, TemporaryDirectory(prefix="headgate-") as folder, _signals() as signals:
+        with reserve_port(options) as port, _folder_for_sockets() as folder, _signals() as signals:
             self._settings = self._settings.model_copy(update={"port": port})
             self._folder = Path(folder)
             self._signals = signals
@@ -107,8 +118,7 @@ class Supervisor:
                 while not self._stopping:
                     self._turn()
                 self._report("stopping: finishing accepted requests")
-                self._drain()
-                return self._all_finished
+                return self._drain()
             except Interrupted:
                 return False
             finally:
@@ -124,12 +134,12 @@ class Supervisor:
         except OSError as error:
             if not self._ready:
                 raise
-            self._restart_later(index, error)
+            self._restart(index, f"cannot start ({error})")
 
-    def _turn(self) -> None:
-        """Wait until something happens, and do what it calls for."""
-        now = time.monotonic()
-        timeout = max(0.0, min(self._restarts.values()) - now) if self._restarts else None
+    def _turn(self, deadline: float = math.inf) -> None:
+        """Wait until something happens, or until the deadline, and do what it calls for."""
+        wait_s = min([deadline, *self._restarts.values()]) - time.monotonic()
+        timeout = min(max(0.0, wait_s), _LONGEST_TURN_S)
         workers = list(self._workers.values())
         happened = wait([self._signals, *[worker.control for worker in workers]], timeout)
         if self._signals in happened:
@@ -164,7 +174,7 @@ class Supervisor:
         if self._stopping:
             return
         if worker.progress is Progress.SERVING:
-            del self._failures[worker.index]
+            worker.serves_since = time.monotonic()
             if self._ready:
                 _log.warning("worker %d serves again", worker.index)
             else:
@@ -182,24 +192,30 @@ class Supervisor:
             self._all_finished &= code == 0 or not worker.released
         elif not self._ready:
             raise worker.error or StartupError(f"worker {worker.index} {how} before it was ready")
-        elif worker.progress is Progress.SERVING:
-            _log.warning("worker %d %s; starting it again", worker.index, how)
-            self._restarts[worker.index] = time.monotonic()
         else:
-            self._restart_later(worker.index, worker.error or how)
+            # Who ends in good order was told to by somebody else.
+            if code == 0 or time.monotonic() - worker.serves_since >= _SETTLED_S:
+                del self._failures[worker.index]
+            served = worker.progress is Progress.SERVING
+            self._restart(worker.index, how if served else f"cannot start ({worker.error or how})")
 
-    def _restart_later(self, index: int, why: Exception | str) -> None:
-        pause_s = min(2.0 ** self._failures[index], _LONGEST_PAUSE_S)
+    def _restart(self, index: int, what: str) -> None:
+        pause_s = _PAUSES_S[min(self._failures[index], len(_PAUSES_S) - 1)]
         self._failures[index] += 1
         self._restarts[index] = time.monotonic() + pause_s
-        _log.warning("worker %d cannot start (%s); trying again in %.0f s", index, why, pause_s)
+        then = f"trying again in {pause_s:.0f} s" if pause_s else "starting it again"
+        _log.warning("worker %d %s; %s", index, what, then)
 
-    def _drain(self) -> None:
+    def _drain(self) -> bool:
         self._restarts.clear()
         for worker in self._workers.values():
             worker.order(Order.DRAIN)
-        while self._workers:
-            self._turn()
+        deadline = time.monotonic() + self._settings.drain_timeout_s + _END_S
+        while self._workers and time.monotonic() < deadline:
+            self._turn(deadline)
+        for index in self._workers:
+            _log.warning("worker %d did not end within the drain timeout; killing it", index)
+        return self._all_finished and not self._workers
 
 
 class _Worker:
@@ -208,6 +224,8 @@ class _Worker:
     def __init__(self, assignment: Assignment) -> None:
         self.index = assignment.index
         self.progress: Progress | None = None
+        #: In seconds of `time.monotonic()`.
+        self.serves_since = math.inf
         #: Whether it was told to serve.
         self.released = False
         #: Why it cannot start.
@@ -245,6 +263,11 @@ class _Worker:
             self.control.send(message)
 
 
+def _folder_for_sockets() -> TemporaryDirectory[str]:
+    is_long = len(os.fsencode(gettempdir())) > _MOST_FOLDER_BYTES
+    return TemporaryDirectory(prefix="headgate-", dir="/tmp" if is_long else None)
+
+
 @contextmanager
 def _signals() -> Iterator[Connection[int, int]]:
     """Give what SIGTERM and SIGINT are read from."""
@@ -259,7 +282,3 @@ def _signals() -> Iterator[Connection[int, int]]:
         finally:
             for number, handler in previous.items():
                 signal.signal(number, handler)
-
-
-class Interrupted(BaseException):
-    """A signal came while a server was loading, or a second one while it drained."""

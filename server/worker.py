@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import logging
 import os
+import pickle
 import shutil
 import signal
 import threading
 from contextlib import suppress
 from multiprocessing.connection import Connection
+from queue import SimpleQueue
 from typing import Any
 
-from headgate.server.errors import ServerError
+from headgate.server.errors import ServerError, StartupError
 from headgate.server.process import describe
 from headgate.server.supervisor import Assignment, Order, Progress
 
@@ -25,7 +27,8 @@ class Worker:
         self._control = control
         self._assignment = assignment
         self._released = threading.Event()
-        self._stop = threading.Event()
+        # Unlike an event's `set`, its `put` may be called by a signal's handler.
+        self._stop: SimpleQueue[None] = SimpleQueue()
 
     def run(self) -> bool:
         """Serve until told to stop; return whether all accepted requests finished.
@@ -52,7 +55,7 @@ class Worker:
             server.listen()
         server.set_ready()
         self.tell(Progress.SERVING)
-        self._stop.wait()
+        self._stop.get()
         return server.stop()
 
     def tell(self, message: object) -> None:
@@ -75,7 +78,7 @@ class Worker:
     def _end(self) -> None:
         if not self._released.is_set():
             os._exit(1)
-        self._stop.set()
+        self._stop.put(None)
 
 
 def main() -> None:
@@ -93,13 +96,22 @@ def main() -> None:
     try:
         finished = worker.run()
     except (ServerError, OSError, ModuleNotFoundError) as error:
-        worker.tell(error)
+        worker.tell(_portable(error))
         finished = False
     except Exception:
         _log.exception("it cannot go on")
         finished = False
     # The interpreter's orderly end would abort threads that still run batches in C++.
     os._exit(0 if finished else 1)
+
+
+def _portable(error: Exception) -> Exception:
+    """Return an exception, or what it says where it cannot be told to another process."""
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:
+        return StartupError(str(error))
+    return error
 
 
 if __name__ == "__main__":

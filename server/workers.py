@@ -11,7 +11,7 @@ from typing import Any
 import grpc
 
 from headgate.foreign import open_inference as oip
-from headgate.server.errors import ServerError, UnavailableError
+from headgate.server.errors import DeadlineExceededError, ServerError, UnavailableError
 from headgate.server.transport import Call, Method
 
 _STATISTICS = f"/{oip.SERVICE.full_name}/ModelStatistics"
@@ -68,6 +68,8 @@ class Workers:
     def _ask_all(self, call: Call) -> list[Any]:
         """Have all workers answer, this one among them; those that are not there are left out."""
         timeout_s = min(_TIMEOUT_S, call.deadline - time.time())
+        if timeout_s <= 0:
+            raise DeadlineExceededError("the deadline passed while the request waited for its turn; nobody was asked")
         with ExitStack() as stack:
             # A channel that is kept would go on for a while to hold a worker for dead that has come back.
             channels = [stack.enter_context(grpc.insecure_channel(each, _CHANNEL_OPTIONS)) for each in self.addresses]

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import errno
 import socket
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from headgate.server.errors import StartupError
 from headgate.server.transport.options import TlsOptions, TransportOptions
+
+#: How often to choose a free port, which may be free on one address of the host and taken on another.
+_ATTEMPTS = 20
 
 
 def listen(options: TransportOptions, bind: Callable[[str, TlsOptions | None], int]) -> int:
@@ -24,8 +27,12 @@ def listen(options: TransportOptions, bind: Callable[[str, TlsOptions | None], i
     if options.on_unix_socket:
         _refuse_if_taken(address)
     port = _try(bind, address, options.tls)
+    if not port and options.on_unix_socket:
+        raise _unusable(address)
     if not port:
-        raise _unusable(address) if options.on_unix_socket else _taken(address)
+        # grpc does not say why; the system does.
+        with reserve_port(options):
+            raise _refused(address)
     if options.internal_address and not _try(bind, options.internal_address, None):
         raise _unusable(options.internal_address)
     return 0 if options.on_unix_socket else port
@@ -38,33 +45,40 @@ def reserve_port(options: TransportOptions) -> Iterator[int]:
     Whoever does not share it as they do cannot listen there meanwhile, and is not let in by another `reserve_port`.
 
     Raises:
-        StartupError: the port is taken, or the host is none of this machine's.
+        StartupError: the port is taken or not allowed, or the host is none of this machine's.
     """
     with ExitStack() as held:
-        port = 0
-        for family, (host, _, *rest) in _socket_addresses(options):
-            try:
-                reserved = held.enter_context(socket.socket(family))
-                _bind_alone(reserved, (host, port or options.port, *rest))
-            except OSError as error:
-                # A name may stand for an address of a protocol that this machine does not speak.
-                if error.errno not in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
-                    raise _taken(options.address()) from error
-                continue
-            port = reserved.getsockname()[1]
-            # Only now: asked for before, it would have let this socket join those of another server.
-            reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        if not port:
-            raise _taken(options.address())
+        try:
+            port = _hold(options, held, _ATTEMPTS)
+        except (OSError, UnicodeError) as error:
+            raise _refused(options.address(), error) from error
         yield port
 
 
-def _socket_addresses(options: TransportOptions) -> Iterable[tuple[int, tuple[Any, ...]]]:
-    try:
-        found = socket.getaddrinfo(options.host, options.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    except OSError:
-        return ()
-    return dict.fromkeys((family, address) for family, _, _, _, address in found)
+def _hold(options: TransportOptions, held: ExitStack, attempts: int) -> int:
+    """Bind the port on all addresses of the host, until `held` is closed; return it."""
+    port = 0
+    failure: OSError | None = None
+    found = socket.getaddrinfo(options.host, options.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    for family, (host, _, *rest) in dict.fromkeys((family, address) for family, _, _, _, address in found):
+        try:
+            reserved = held.enter_context(socket.socket(family))
+            _bind_alone(reserved, (host, port or options.port, *rest))
+        except OSError as error:
+            if port and not options.port and error.errno == errno.EADDRINUSE and attempts > 1:
+                held.close()
+                return _hold(options, held, attempts - 1)
+            # A name may stand for an address of a protocol that this machine does not speak.
+            if error.errno not in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
+                raise
+            failure = error
+            continue
+        port = reserved.getsockname()[1]
+        # Only now: asked for before, it would have let this socket join those of another server.
+        reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    if not port and failure is not None:
+        raise failure
+    return port
 
 
 def _bind_alone(reserved: socket.socket, address: tuple[Any, ...]) -> None:
@@ -87,8 +101,16 @@ def _try(bind: Callable[[str, TlsOptions | None], int], address: str, tls: TlsOp
         return 0
 
 
-def _taken(address: str) -> StartupError:
-    return StartupError(f"cannot listen on {address}: is the port taken by another server? choose another with --port")
+def _refused(address: str, error: Exception | None = None) -> StartupError:
+    number = getattr(error, "errno", None)
+    reason = getattr(error, "strerror", None) or str(error)
+    if error is None or number == errno.EADDRINUSE:
+        why = "is the port taken by another server? choose another with --port"
+    elif number == errno.EACCES:
+        why = f"{reason}; ports below 1024 may need rights that this user lacks, choose another with --port"
+    else:
+        why = f"{reason}; give --host a name or an address of this machine"
+    return StartupError(f"cannot listen on {address}: {why}")
 
 
 def _unusable(address: str) -> StartupError:

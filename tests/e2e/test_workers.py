@@ -290,9 +290,9 @@ def test_worker_that_cannot_start_again(start, connect_to_each, tmp_path):
     assert kept.double(3) == 6
     model.write_bytes(content)
     service.wait_for_line("worker 1 serves again", "stderr")
-    # With what it failed at before forgotten.
+    # It has not served for long: what it failed at before still counts.
     os.kill(service.worker(1), signal.SIGKILL)
-    service.wait_for_line("worker 1 was ended by signal 9 .*; starting it again", "stderr")
+    service.wait_for_line("worker 1 was ended by signal 9 .*; trying again in 4 s", "stderr")
     service.signal(signal.SIGTERM)
     assert service.wait() == (0, [])
 
@@ -347,6 +347,14 @@ class TestStopping:
         assert service.wait() == (1, [])
         assert in_flight.code() is UNAVAILABLE
 
+    def test_worker_that_hangs(self, start):
+        service = start("--drain-timeout", "0.1").wait_until_ready()
+        os.kill(service.worker(1), signal.SIGSTOP)
+        service.signal(signal.SIGTERM)
+        code, (line,) = service.wait()
+        assert code == 1
+        assert line.endswith("worker 1 did not end within the drain timeout; killing it")
+
     def test_second_signal_ends_it_at_once(self, start, connect_to_each):
         service = start().wait_until_ready()
         in_flight = [calls.keep_busy(2_000_000) for calls in connect_to_each(service)]
@@ -382,16 +390,32 @@ def slow_repository(tmp_path):
 @contextlib.contextmanager
 def hold_loading(repository):
     """Have servers wait while they load, from when the first does."""
+    config = repository / "light" / "config.toml"
     while True:
         try:
             # It opens once there is a reader.
-            held = os.open(repository / "light" / "config.toml", os.O_WRONLY | os.O_NONBLOCK)
+            held = os.open(config, os.O_WRONLY | os.O_NONBLOCK)
             break
         except OSError as error:
             if error.errno != errno.ENXIO:
                 raise
     yield
+    # For those that have not come so far yet.
+    (repository / "config.toml").touch()
+    (repository / "config.toml").replace(config)
     os.close(held)
+
+
+def test_long_temporary_folder(repository, temporary, connect):
+    folder = temporary / ("x" * 80)
+    folder.mkdir()
+    service = Service(repository, folder)
+    try:
+        assert connect(service.wait_until_ready()).double(3) == 6
+        service.signal(signal.SIGTERM)
+        assert service.wait() == (0, [])
+    finally:
+        service.end()
 
 
 class TestStartupErrors:

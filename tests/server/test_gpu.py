@@ -52,6 +52,30 @@ def test_as_on_the_cpu(model, execution):
         assert np.allclose(logits, expected, rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.parametrize("cuda_graphs", [False, True])
+def test_no_rows(model, cuda_graphs):
+    path, shape = model
+    session, cpu = make(path, cuda_graphs=cuda_graphs, **EXACT), make(path, CPU)
+    session.warm_up(64)
+    # As often as it takes to capture and replay a graph, were it one; then others must still read what is new.
+    for _ in range(4):
+        assert session.run([inputs(shape, 0)])[0].shape == cpu.run([inputs(shape, 0)])[0].shape
+    for seed, rows in enumerate((1, 64, 1)):
+        batch = inputs(shape, rows, seed)
+        assert np.allclose(session.run([batch])[0], cpu.run([batch])[0], rtol=1e-3, atol=1e-3)
+
+
+def test_only_sizes_that_are_known_take_memory(model):
+    path, shape = model
+    for sizes in ([], [4]):
+        session = make(path, batch_sizes=sizes)
+        for rows in range(1, 9):
+            session.run([inputs(shape, rows)])
+        assert sorted(session._instances[0]._bindings) == sizes
+    with pytest.raises(StartupError, match=r"execution\.io_binding needs batch_sizes on cuda"):
+        make(path, batch_sizes=[], io_binding=True)
+
+
 def test_every_size_is_warmed_up(model):
     session = make(model[0], batch=48, instances=2)
     assert session.batch_sizes == (1, 2, 4, 8, 16, 32, 48)

@@ -131,9 +131,9 @@ class TestSingleRequest:
         fed = []
         run = onnxruntime.InferenceSession.run
 
-        def watched_run(session, names, feeds):
+        def watched_run(session, names, feeds, options):
             fed.append(feeds["x"])
-            return run(session, names, feeds)
+            return run(session, names, feeds, options)
 
         monkeypatch.setattr(onnxruntime.InferenceSession, "run", watched_run)
         answers = []

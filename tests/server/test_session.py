@@ -1,5 +1,8 @@
 """onnxruntime sessions: files, devices, types."""
 
+import os
+import subprocess
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import ClassVar
@@ -28,6 +31,14 @@ needs_no_cuda = pytest.mark.skipif(
 needs_azure = pytest.mark.skipif(
     AZURE not in onnxruntime.get_available_providers(), reason="this onnxruntime has no second provider"
 )
+
+
+def test_onnxruntime_sends_nothing_to_its_makers(tmp_path):
+    """Where it does, it keeps files of it."""
+    others = {name: value for name, value in os.environ.items() if name not in ("ORT_DISABLE_TELEMETRY", "CI")}
+    folders = {"HOME": str(tmp_path), "TMPDIR": str(tmp_path)}
+    subprocess.run([sys.executable, "-c", "import headgate.server.session"], env=others | folders, check=True)
+    assert list(tmp_path.iterdir()) == []
 
 
 @needs_no_cuda
@@ -269,6 +280,24 @@ def test_cuda_graphs_run_on_the_thread_that_captures_them(tmp_path, write_model)
     assert len(WatchedMemory.threads) == 1
     with pytest.raises(ValueError, match="broadcast"):
         instance.run([np.ones((4, 3), np.float32)], 4, 4)
+
+
+def test_cuda_graphs_are_of_bound_batches(tmp_path, write_model):
+    class WatchedSession(onnxruntime.InferenceSession):
+        graphs: ClassVar[list[str]] = []
+
+        def run(self, output_names, input_feed, run_options=None):
+            self.graphs.append(run_options.get_run_config_entry("gpu_graph_id"))
+            return super().run(output_names, input_feed, run_options)
+
+    path = write_model(tmp_path, "twins")
+    session = make(path)
+    watched = WatchedSession(path.read_bytes(), providers=[CPU])
+    instance = _Instance(watched, HostMemory(), session.inputs, session.outputs, 8, True)
+    for rows in (0, 8, 9):
+        _, total = instance.run([np.ones((rows, 2), np.float32)], rows, rows)
+        assert total.tolist() == [[2]] * rows
+    assert watched.graphs == ["-1", "-1"]
 
 
 def test_cuda_graphs_are_for_cuda(tmp_path, write_model):

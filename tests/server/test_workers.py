@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import socket
+import time
 
 import grpc
 import numpy as np
@@ -13,7 +14,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from headgate.foreign import open_inference as oip
 from headgate.server import Server, ServerSettings
 from headgate.server.processors import available_processors
-from headgate.server.transport import TransportOptions
+from headgate.server.transport import Method, TransportOptions
 from headgate.server.transport.listening import reserve_port
 from headgate.server.workers import ALONE, Workers, add_statistics
 
@@ -147,6 +148,36 @@ def test_worker_that_hangs(workers, ask):
         with pytest.raises(grpc.RpcError) as caught:
             ask(0, "ModelStatistics", timeout=1)
     assert caught.value.code() in (grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.UNAVAILABLE)
+
+
+def test_question_whose_deadline_has_passed(monkeypatch, tmp_path):
+    """It may have waited for its turn behind others."""
+    monkeypatch.chdir(tmp_path)
+
+    class Late:
+        request = b""
+        deadline = time.time() - 3
+
+        def metadata(self, key):
+            return None
+
+        def reply(self, response):
+            raise AssertionError(response)
+
+        def fail(self, error):
+            self.error = error
+
+    late, nothing = Late(), Method(lambda call: None)
+    group = Workers(("unix:0", "unix:1"), 0)
+    names = [f"/inference.GRPCInferenceService/{name}" for name in ("ModelStatistics", "ServerReady", "ModelReady")]
+    methods = group.shared_methods(dict.fromkeys(names, nothing), lambda: True)
+    with socket.socket(socket.AF_UNIX) as silent:
+        silent.bind("1")
+        silent.listen()
+        methods[names[0]].handle(late)
+        group.close()
+    assert late.error.code is grpc.StatusCode.DEADLINE_EXCEEDED
+    assert str(late.error) == "the deadline passed while the request waited for its turn; nobody was asked"
 
 
 def test_ready_once_all_are(workers, ask):

@@ -1,11 +1,13 @@
 """A port that is held for processes that share it."""
 
+import errno
+import os
 import socket
 
 import pytest
 
 from headgate.server import StartupError
-from headgate.server.transport import TransportOptions
+from headgate.server.transport import TransportOptions, listening
 from headgate.server.transport.listening import reserve_port
 
 
@@ -79,7 +81,65 @@ def test_connections_that_linger_do_not_count():
             reserve_port(TransportOptions(port=port)).__enter__()
 
 
-@pytest.mark.parametrize("host", ["192.0.2.1", "host.invalid"])
-def test_host_of_another_machine(host):
-    with pytest.raises(StartupError, match=f"cannot listen on {host}:8001"):
-        reserve_port(TransportOptions(host, 8001)).__enter__()
+def reserve(options):
+    reserve_port(options).__enter__()
+
+
+def listen_with_grpc(options):
+    listening.listen(options, lambda address, tls: 0)
+
+
+@pytest.mark.parametrize("attempt", [reserve, listen_with_grpc])
+@pytest.mark.parametrize(
+    ("host", "why"),
+    [
+        ("192.0.2.1", os.strerror(errno.EADDRNOTAVAIL)),
+        ("host.invalid", "(?!is the port)[^;]+"),
+        ("x" * 64 + ".org", "[^;]*too long[^;]*"),
+    ],
+)
+def test_host_of_another_machine(attempt, host, why):
+    advice = "give --host a name or an address of this machine"
+    with pytest.raises(StartupError, match=f"^cannot listen on {host}:8001: {why}; {advice}$"):
+        attempt(TransportOptions(host, 8001))
+
+
+@pytest.mark.parametrize("attempt", [reserve, listen_with_grpc])
+def test_port_that_is_not_allowed(attempt, monkeypatch):
+    def refuse(*_):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    # Whoever runs the tests may be allowed to.
+    monkeypatch.setattr(listening, "_bind_alone", refuse)
+    with pytest.raises(
+        StartupError, match=r"cannot listen on 127.0.0.1:80: Permission denied; ports below 1024 .* --port$"
+    ):
+        attempt(TransportOptions(port=80))
+
+
+@pytest.mark.parametrize("takes", [3, 1000])
+def test_free_port_that_is_taken_on_the_second_address(monkeypatch, takes):
+    """A name may have addresses of two protocols; two of one are on every machine."""
+    addresses = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (host, 0)) for host in ("127.0.0.1", "127.0.0.2")]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: addresses)
+    rivals = []
+
+    def bind_after_a_rival(reserved, address, bind=listening._bind_alone):
+        if address[0] == "127.0.0.2" and len(rivals) < takes:
+            rivals.append(listen(address[1], host=address[0]))
+        bind(reserved, address)
+
+    monkeypatch.setattr(listening, "_bind_alone", bind_after_a_rival)
+    try:
+        if takes == 3:
+            with reserve_port(TransportOptions(port=0)) as port:
+                assert port not in [rival.getsockname()[1] for rival in rivals]
+                for host in ("127.0.0.1", "127.0.0.2"):
+                    with pytest.raises(OSError, match="in use"):
+                        listen(port, host=host)
+        else:
+            with pytest.raises(StartupError, match=":0: is the port taken"):
+                reserve_port(TransportOptions(port=0)).__enter__()
+    finally:
+        for rival in rivals:
+            rival.close()

@@ -1,0 +1,85 @@
+"""The supervisor of several workers, here in the process of the test."""
+
+import logging
+import os
+import queue
+import signal
+import sys
+import threading
+
+import pytest
+
+from headgate.server import ServerSettings, supervisor
+from headgate.server.supervisor import Supervisor
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(sys.platform != "linux", reason="several workers share a port on Linux only"),
+]
+WAIT_S = 60
+
+
+class Lines(logging.Handler):
+    """What a supervisor logs, as it does so."""
+
+    def __init__(self):
+        super().__init__()
+        self.queue = queue.SimpleQueue()
+
+    def emit(self, record):
+        self.queue.put(record.getMessage())
+
+    def wait_for(self, text):
+        """Return the first line that ends with a text."""
+        while not (line := self.queue.get(timeout=WAIT_S)).endswith(text):
+            pass
+        return line
+
+
+@pytest.mark.parametrize(
+    ("settled_s", "then"),
+    [
+        (10.0, ["starting it again", "trying again in 1 s", "trying again in 2 s"]),
+        (0.0, ["starting it again"] * 3),
+    ],
+)
+def test_pause_after_each_death(tmp_path, write_model, monkeypatch, settled_s, then):
+    """Only those that had served for a while are started again at once each time."""
+    write_model(tmp_path, "price")
+    monkeypatch.setattr(supervisor, "_SETTLED_S", settled_s)
+    lines, ready, told = Lines(), threading.Event(), []
+
+    def report(line):
+        if line.startswith("ready"):
+            ready.set()
+
+    above = Supervisor(ServerSettings(repository=tmp_path, port=0), 2, report)
+
+    def kill_again_and_again():
+        try:
+            assert ready.wait(WAIT_S)
+            for _ in then:
+                os.kill(above._workers[1]._process.pid, signal.SIGKILL)
+                told.append(lines.wait_for(("starting it again", " s")))
+                lines.wait_for("worker 1 serves again")
+        finally:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    thread = threading.Thread(target=kill_again_and_again)
+    logger = logging.getLogger(supervisor.__name__)
+    logger.addHandler(lines)
+    try:
+        # The main thread is the one that hears of signals.
+        thread.start()
+        assert above.run()
+    finally:
+        logger.removeHandler(lines)
+        thread.join(WAIT_S)
+    assert told == [f"worker 1 was ended by signal 9 (Killed); {words}" for words in then]
+
+
+def test_pause_stays_the_longest(tmp_path):
+    above = Supervisor(ServerSettings(repository=tmp_path, port=0), 2, print)
+    above._failures[0] = 100_000
+    above._restart(0, "cannot start")
+    assert above._failures[0] == 100_001
