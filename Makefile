@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-oldest quick lint types check bench peers gpu-check proto clean
+.PHONY: help demo test test-oldest quick lint types check bench overload soak peers gpu-check proto clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -45,6 +45,12 @@ test-oldest: ## the test suite with the oldest supported versions
 
 bench: $(VENV)/.installed ## requests/s, latency and CPU per request of the server and of a bare echo
 	$(BIN)/python -m headgate.benchmarks
+
+overload: $(VENV)/.installed ## goodput, refusals and recovery at up to four times what the server can do (5 minutes)
+	$(BIN)/python -m headgate.benchmarks.overload
+
+soak: $(VENV)/.installed ## whether memory stays where it is: ten minutes of mixed traffic
+	$(BIN)/python -m headgate.benchmarks.soak
 
 # An environment of its own, with onnxruntime-gpu; GPU_PYTHON=python3 takes one that has all of it.
 GPU_PYTHON ?= .venv-gpu/bin/python

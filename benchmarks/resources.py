@@ -1,4 +1,4 @@
-"""What a process on Linux holds: memory, descriptors and threads, sampled while it works."""
+"""What a process on Linux holds: memory, descriptors and threads; and whether a processor has something to do."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Self
 
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+_TICK_S = 1 / os.sysconf("SC_CLK_TCK")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +40,16 @@ def read_resources(pid: int) -> Resources:
     pages = int((process / "statm").read_text().split()[1])
     descriptors, threads = (len(os.listdir(process / kind)) for kind in ("fd", "task"))
     return Resources(time.monotonic(), pages * _PAGE_BYTES, descriptors, threads)
+
+
+def processor_idle_s(processor: int) -> float:
+    """Return for how many seconds a processor has had nothing to do since the system started."""
+    for line in Path("/proc/stat").read_text().splitlines():
+        name, *ticks = line.split()
+        if name == f"cpu{processor}":
+            # The fourth waits for nothing, the fifth for a disk.
+            return (int(ticks[3]) + int(ticks[4])) * _TICK_S
+    raise ValueError(f"there is no processor {processor}")
 
 
 class Sampler:

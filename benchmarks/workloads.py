@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from headgate.benchmarks import bodies
@@ -36,18 +36,14 @@ def serving() -> Iterator[tuple[RunningServer, Address]]:
     if sys.platform != "linux":
         raise BenchmarkError(f"the benchmarks read /proc, as Linux has it; this is {sys.platform}")
     server_processors, load_processors = split_processors()
-    with tempfile.TemporaryDirectory(prefix="headgate-benchmarks-") as folder:
-        repository = Path(folder)
+    with ExitStack() as stack:
+        repository = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="headgate-benchmarks-")))
         write_mlp(repository)
         write_cnn(repository)
         with running_on(server_processors):
-            process = running("headgate.cli", "serve", str(repository), "--port", "0")
-            server = process.__enter__()
-        try:
-            with running_on(load_processors):
-                yield server, Address(f"127.0.0.1:{server.port}")
-        finally:
-            process.__exit__(None, None, None)
+            server = stack.enter_context(running("headgate.cli", "serve", str(repository), "--port", "0"))
+        stack.enter_context(running_on(load_processors))
+        yield server, Address(f"127.0.0.1:{server.port}")
 
 
 def make_call(calls: ModelCalls, model: str, method: str, timeout_s: float | None = None) -> Call:

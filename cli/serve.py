@@ -103,6 +103,15 @@ def serve(
             rich_help_panel="Network",
         ),
     ] = 1800.0,
+    max_concurrent_streams: Annotated[
+        int,
+        typer.Option(
+            help="Calls that a connection may have under way; its client keeps the rest, where their deadlines run. "
+            "0 for any number.",
+            min=0,
+            rich_help_panel="Network",
+        ),
+    ] = 0,
     connection_grace: Annotated[
         float,
         typer.Option(
@@ -234,6 +243,7 @@ def serve(
         drain_timeout_s=drain_timeout,
         max_message_bytes=max_message_mb * 1024 * 1024 if max_message_mb else None,
         busy_poll_us=busy_poll_us,
+        max_concurrent_streams=max_concurrent_streams,
         tls_cert=tls_cert,
         tls_key=tls_key,
         tls_client_ca=tls_client_ca,

@@ -53,11 +53,17 @@ class BatchRunner:
                 _log.exception("a request of %s could not be answered", self._name)
 
     def expire(self, requests: Sequence[InferenceRequest]) -> None:
-        """Answer requests that waited until their deadline, or for all of their queue timeout."""
+        """Answer requests that waited for as long as they could, or whose deadline is too near to run them."""
+        now = time.time()
         for request in requests:
             self.statistics.expired += 1
-            what = "the queue timeout ended" if request.start_by < request.deadline else "the deadline passed"
-            request.call.fail(DeadlineExceededError(f"{what} while the request waited for its turn; it was not run"))
+            if request.start_by > now:
+                what = "the deadline was too near when the request's turn came"
+            elif request.start_by < request.deadline:
+                what = "the queue timeout ended while the request waited for its turn"
+            else:
+                what = "the deadline passed while the request waited for its turn"
+            request.call.fail(DeadlineExceededError(f"{what}; it was not run"))
 
     def cancel(self, request: InferenceRequest) -> None:
         """Answer a request that was taken out of the queue since its client has gone."""

@@ -87,20 +87,28 @@ class BatchQueue:
         """Return a time before which no request expires, in seconds of `time.time()`."""
         return min((lane.start_by for lane in self._lanes.values()), default=math.inf)
 
-    def take(self, now: float) -> tuple[list[InferenceRequest], list[InferenceRequest]]:
-        """Take the next batch: the requests to run, and those found expired at `now` (seconds of `time.time()`)."""
+    def take(self, now: float, done_by: float = -math.inf) -> tuple[list[InferenceRequest], list[InferenceRequest]]:
+        """Take the next batch: the requests to run, and those that are not worth it any more.
+
+        Args:
+            now: in seconds of `time.time()`; requests that had to start before have expired.
+            done_by: when the batch is likely to be done; who waits for no longer than that makes room for others, if
+                there are any.
+        """
+        if done_by > now and not any(request.deadline > done_by for lane in self._lanes.values() for request in lane):
+            done_by = now
         batch: list[InferenceRequest] = []
         expired: list[InferenceRequest] = []
         while self._lanes and not batch:
             size = 0
             for key in self._next_lanes():
                 lane = self._lanes[key]
-                if size + lane.rows <= self.max_batch_size and lane.start_by > now:
+                if size + lane.rows <= self.max_batch_size and lane.start_by > max(now, done_by):
                     size += lane.rows
                     batch += lane
                     self._drop_lane(key)
                     continue
-                taken, late, size, is_full = lane.choose(now, size, self.max_batch_size)
+                taken, late, size, is_full = lane.choose(now, done_by, size, self.max_batch_size)
                 self._drop(key, itertools.chain(taken, late))
                 batch += taken
                 expired += late
@@ -195,16 +203,16 @@ class _Lane(OrderedDict[InferenceRequest, None]):
         return next(reversed(self)).arrived_ns
 
     def choose(
-        self, now: float, size: int, max_batch_size: int
+        self, now: float, done_by: float, size: int, max_batch_size: int
     ) -> tuple[list[InferenceRequest], list[InferenceRequest], int, bool]:
         """Choose what goes on filling a batch of `size` rows.
 
-        Returns what is taken, what has expired, the new size, and whether the next request does not fit.
+        Returns what is taken, what is too late, the new size, and whether the next request does not fit.
         """
         taken: list[InferenceRequest] = []
         late: list[InferenceRequest] = []
         for request in self:
-            if request.start_by <= now:
+            if request.start_by <= now or (request.deadline <= done_by and not request.parts_before):
                 late.append(request)
             elif size and size + request.rows > max_batch_size:
                 return taken, late, size, True

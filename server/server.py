@@ -63,6 +63,7 @@ class Server:
                 (entry.path / MODEL_FILE, entry.config.batching.max_batch_size) for entry in self.repository
             ),
             busy_poll_us=settings.busy_poll_us,
+            max_concurrent_streams=settings.max_concurrent_streams,
             max_connection_age_s=settings.max_connection_age_s,
             max_connection_age_grace_s=settings.max_connection_age_grace_s,
             compression=settings.compression,

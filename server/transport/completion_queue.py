@@ -30,7 +30,7 @@ _OUTSTANDING_REQUESTS = 64
 _EVENTS_OF_A_CALL = 3
 #: How often nothing must be ready before the turn ends, where there is more than one call: the more of them run as one
 #: batch, the less each costs (docs/performance.md).
-_IDLE_POLLS = 4
+_IDLE_POLLS = 2
 _QUEUE_SHUTDOWN = cygrpc.CompletionType.queue_shutdown
 _QUEUE_TIMEOUT = cygrpc.CompletionType.queue_timeout
 _OK = cygrpc.StatusCode.ok

@@ -53,6 +53,8 @@ class TransportOptions:
     max_message_bytes: int = 64 * 1024 * 1024
     #: How many messages of one stream may be unanswered or unsent before the server stops reading it.
     stream_window: int = 256
+    #: How many calls a connection may have under way; its client keeps the rest. 0: any number.
+    max_concurrent_streams: int = 0
     #: For how many microseconds the I/O thread polls for the next event before it sleeps: a call on its own is answered
     #: sooner, for a processor that is kept busy meanwhile. 0: it sleeps at once.
     busy_poll_us: int = 0
@@ -96,6 +98,7 @@ class TransportOptions:
             ("grpc.default_compression_algorithm", int(_COMPRESSION[self.compression])),
             ("grpc.max_connection_age_ms", _milliseconds(self.max_connection_age_s)),
             ("grpc.max_connection_age_grace_ms", _milliseconds(self.max_connection_age_grace_s)),
+            ("grpc.max_concurrent_streams", self.max_concurrent_streams or _LARGEST_INT),
         )
 
 

@@ -270,7 +270,7 @@ class TestThreads:
         submit, _, statistics, _ = busy()
         with pytest.raises(DeadlineExceededError, match="had passed when the request came"):
             submit(1, deadline=time.time() - 1)
-        assert statistics.refused == 1
+        assert statistics.expired == 1
 
     def test_queue_timeout_ends_while_no_thread_is_free(self, busy, session):
         submit, _, statistics, (running,) = busy()
@@ -402,15 +402,15 @@ class TestPrediction:
         waiting = submit(1, 2, 3, 4)
         with pytest.raises(DeadlineExceededError, match=r"in about 60000 ms and take 0 ms, 4 rows waiting"):
             submit(5, deadline=time.time() + 30)
-        accepted = submit(6, deadline=time.time() + 90)
+        accepted = submit(6, deadline=time.time() + 100)
         assert statistics.refused == 1
         session.gate.set()
         assert [waiting.result(), accepted.result()] == [[101, 102, 103, 104], [106]]
 
     def test_all_parts_of_a_request_count(self, busy):
         submit, _ = busy()
-        submit(1, queue_timeout_s=90, deadline=time.time() + 90)
-        call = FakeCall(time.time() + 90)
+        submit(1, queue_timeout_s=100, deadline=time.time() + 100)
+        call = FakeCall(time.time() + 100)
         request = InferenceRequest(call, [np.zeros(12, np.float32).tobytes()], 12, (), RENDERER)
         with pytest.raises(DeadlineExceededError, match="and take 180000 ms"):
             SplitRequest(request, 4, submit.scheduler.submit, Statistics()).start()
@@ -424,12 +424,48 @@ class TestPrediction:
         session.gate.set()
         assert later.call.result() == [100]
 
+    def test_who_would_be_late_makes_room_in_a_full_queue(self, make, session):
+        submit, scheduler, statistics = make(ThreadScheduler, 1, max_batch_size=2)
+        session.gate.clear()
+        running = submit(-1)
+        session.wait_until_running()
+        calls = [submit(1, deadline=time.time() + 100), submit(2), submit(3)]
+        # Only now it is known how long a full batch takes.
+        scheduler._times.record(2, 90.0)
+        session.gate.set()
+        assert running.result() == [99]
+        assert "too near when the request's turn came" in str(calls[0].result())
+        assert [calls[1].result(), calls[2].result()] == [[102], [103]]
+        assert session.batches == [[-1], [2, 3]]
+        assert statistics.expired == 1
+
+    def test_prediction_for_which_nothing_would_run_is_not_believed(self, make, session):
+        submit, scheduler, statistics = make(ThreadScheduler, 1, max_batch_size=1)
+        session.gate.clear()
+        submit(-1)
+        session.wait_until_running()
+        calls = [submit(i, deadline=time.time() + 100) for i in range(20)]
+        scheduler._times.record(1, 10_000.0)
+        session.gate.set()
+        assert [call.result() for call in calls] == [[100 + i] for i in range(20)]
+        assert statistics.expired == 0
+
+    def test_who_would_be_late_runs_if_nobody_else_waits(self, make, session):
+        submit, scheduler, _ = make(ThreadScheduler, 1, max_batch_size=2)
+        session.gate.clear()
+        submit(-1)
+        session.wait_until_running()
+        call = submit(1, deadline=time.time() + 100)
+        scheduler._times.record(2, 90.0)
+        session.gate.set()
+        assert call.result() == [101]
+
     def test_queue_timeout_counts_like_a_deadline(self, busy):
         submit, _ = busy()
         submit(1, 2, 3, 4)
         with pytest.raises(DeadlineExceededError):
             submit(5, queue_timeout_s=30)
-        submit(6, queue_timeout_s=90)
+        submit(6, queue_timeout_s=100)
 
     def test_delay_ends_in_time_for_a_queue_timeout(self, make):
         submit, _, statistics = make(ThreadScheduler, 1, max_queue_delay_us=60_000_000)
