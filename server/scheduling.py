@@ -77,9 +77,10 @@ class InlineScheduler:
         return False
 
     def close(self) -> None:
-        """Finish what is queued."""
-        while len(self._queue):
-            self._run_batch()
+        """Finish what is queued, and what the I/O thread is running."""
+        with self._lock:
+            while len(self._queue):
+                self._run_batch()
 
     def _run_batch(self) -> None:
         with self._lock:
