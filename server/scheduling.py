@@ -237,10 +237,11 @@ class ThreadScheduler:
                 self._requests_changed.wait()
                 continue
             if self._delay_s and not self._closing and not self._queue.is_batch_full():
-                wait_s = self._queue.oldest_ns() / 1e9 + self._delay_s - time.perf_counter()
-                # Not for requests that could expire meanwhile.
-                end = time.time() + wait_s + self._times.predict(self._queue.max_batch_size)
-                if wait_s > 0 and end < self._queue.earliest_start_by():
+                waited_s = time.perf_counter() - self._queue.oldest_ns() / 1e9
+                spare_s = self._queue.earliest_start_by() - time.time()
+                # Half of the time that requests have is theirs to run in.
+                wait_s = min(self._delay_s, (waited_s + spare_s) / 2) - waited_s
+                if wait_s > 0:
                     self._requests_changed.wait(wait_s)
                     continue
             now = time.time()
