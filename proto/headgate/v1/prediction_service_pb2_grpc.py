@@ -33,7 +33,8 @@ class PredictionServiceStub(object):
     NOT_FOUND           no such model, version or head
     FAILED_PRECONDITION the model has no heads, so that it can only be asked for raw tensors (Open Inference Protocol)
     RESOURCE_EXHAUSTED  the model's queue is full; try again later
-    DEADLINE_EXCEEDED   the deadline passed before the model ran; the request was not run
+    DEADLINE_EXCEEDED   the deadline or queue timeout ended, or would have ended, before the request's turn; it was not
+    run, or not all of it where it has more rows than a batch takes
     UNAVAILABLE         the server is loading the model, or shutting down
     INTERNAL            the model failed while running
     """
@@ -74,7 +75,8 @@ class PredictionServiceServicer(object):
     NOT_FOUND           no such model, version or head
     FAILED_PRECONDITION the model has no heads, so that it can only be asked for raw tensors (Open Inference Protocol)
     RESOURCE_EXHAUSTED  the model's queue is full; try again later
-    DEADLINE_EXCEEDED   the deadline passed before the model ran; the request was not run
+    DEADLINE_EXCEEDED   the deadline or queue timeout ended, or would have ended, before the request's turn; it was not
+    run, or not all of it where it has more rows than a batch takes
     UNAVAILABLE         the server is loading the model, or shutting down
     INTERNAL            the model failed while running
     """
@@ -147,7 +149,8 @@ class PredictionService(object):
     NOT_FOUND           no such model, version or head
     FAILED_PRECONDITION the model has no heads, so that it can only be asked for raw tensors (Open Inference Protocol)
     RESOURCE_EXHAUSTED  the model's queue is full; try again later
-    DEADLINE_EXCEEDED   the deadline passed before the model ran; the request was not run
+    DEADLINE_EXCEEDED   the deadline or queue timeout ended, or would have ended, before the request's turn; it was not
+    run, or not all of it where it has more rows than a batch takes
     UNAVAILABLE         the server is loading the model, or shutting down
     INTERNAL            the model failed while running
     """
