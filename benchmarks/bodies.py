@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from headgate.benchmarks.errors import BenchmarkError
 from headgate.benchmarks.headers import OK, UNKNOWN
+from headgate.benchmarks.http2 import Call
 from headgate.client import Inputs
 from headgate.client.requests import build_request
 from headgate.foreign.open_inference import ModelInferRequest, ModelStreamInferResponse
@@ -85,6 +86,17 @@ def infer_request(request: PredictRequest) -> Any:
         raw = b"".join(struct.pack("<I", len(element)) + element for element in elements) if is_text else tensor.raw
         result.raw_input_contents.append(raw)
     return result
+
+
+def make_call(requests: Sequence[PredictRequest], *, raw: bool, stream: bool, timeout_s: float | None = None) -> Call:
+    """Make the call that sends requests in turn: Predict, or ModelInfer for raw tensors; unary, or over streams."""
+    first, *others = [bytes((infer_request(request) if raw else request).SerializeToString()) for request in requests]
+    if raw:
+        path = f"/inference.GRPCInferenceService/Model{'Stream' if stream else ''}Infer"
+    else:
+        path = f"/headgate.v1.PredictionService/{'Stream' if stream else ''}Predict"
+    status_of = (stream_infer_status if raw else stream_predict_status) if stream else None
+    return Call(path, first, stream, tuple(others), timeout_s, status_of)
 
 
 def stream_predict_status(answer: bytes) -> int:

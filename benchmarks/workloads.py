@@ -17,14 +17,6 @@ from headgate.benchmarks.models import write_cnn, write_mlp
 from headgate.benchmarks.processors import running_on, split_processors
 from headgate.benchmarks.servers import RunningServer, running
 
-#: By method, those of each protocol: unary and stream.
-PATHS = {
-    "Predict": "/headgate.v1.PredictionService/Predict",
-    "StreamPredict": "/headgate.v1.PredictionService/StreamPredict",
-    "ModelInfer": "/inference.GRPCInferenceService/ModelInfer",
-    "ModelStreamInfer": "/inference.GRPCInferenceService/ModelStreamInfer",
-}
-
 
 @contextmanager
 def serving() -> Iterator[tuple[RunningServer, Address]]:
@@ -50,11 +42,6 @@ def make_call(calls: ModelCalls, model: str, method: str, timeout_s: float | Non
     """Make requests of one random row, and check that the server answers them."""
     signature = calls.signature()
     requests = bodies.predict_requests(signature, model, 0, bodies.random_inputs(signature.inputs, 1, {}), 1)
-    is_raw, is_stream = "Infer" in method, "Stream" in method
-    first, *others = [
-        bytes((bodies.infer_request(request) if is_raw else request).SerializeToString()) for request in requests
-    ]
-    status_of = (bodies.stream_infer_status if is_raw else bodies.stream_predict_status) if is_stream else None
-    call = Call(PATHS[method], first, is_stream, tuple(others), timeout_s, status_of)
+    call = bodies.make_call(requests, raw="Infer" in method, stream="Stream" in method, timeout_s=timeout_s)
     calls.check(call)
     return call

@@ -244,7 +244,6 @@ def _call(
     timeout_s: float | None,
 ) -> Call:
     from headgate.benchmarks import bodies
-    from headgate.benchmarks.http2 import Call
     from headgate.cli.arrays import read_inputs
 
     signature = calls.raw_signature() if raw else calls.signature()
@@ -254,15 +253,7 @@ def _call(
         else read_inputs(inputs, signature.inputs)
     )
     requests = bodies.predict_requests(signature, model, version, given, rows)
-    first, *others = [
-        bytes((bodies.infer_request(request) if raw else request).SerializeToString()) for request in requests
-    ]
-    if raw:
-        path = f"/inference.GRPCInferenceService/Model{'Stream' if stream else ''}Infer"
-    else:
-        path = f"/headgate.v1.PredictionService/{'Stream' if stream else ''}Predict"
-    status_of = (bodies.stream_infer_status if raw else bodies.stream_predict_status) if stream else None
-    return Call(path, first, stream, tuple(others), timeout_s, status_of)
+    return bodies.make_call(requests, raw=raw, stream=stream, timeout_s=timeout_s)
 
 
 @contextmanager
