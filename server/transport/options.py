@@ -99,6 +99,10 @@ class TransportOptions:
             ("grpc.max_connection_age_ms", _milliseconds(self.max_connection_age_s)),
             ("grpc.max_connection_age_grace_ms", _milliseconds(self.max_connection_age_grace_s)),
             ("grpc.max_concurrent_streams", self.max_concurrent_streams or _LARGEST_INT),
+            # By default gRPC itself answers some calls with CANCELLED once 1000 have come that were not taken from it
+            # yet, as after a pause of this process. What waits for a model is bounded, and refused with reasons, later.
+            ("grpc.server.max_pending_requests", _LARGEST_INT),
+            ("grpc.server.max_pending_requests_hard_limit", _LARGEST_INT),
         )
 
 

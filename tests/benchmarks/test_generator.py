@@ -248,7 +248,8 @@ def test_large_requests(generator, serve):
         call.reply(b"")
 
     result = generator.run(address(serve(handle)), Call(PATHS[False], large, False), ClosedLoop(3, 0.3, 0))
-    assert result.requests.ok == len(seen) > 0
+    # An answer that comes just as the time is over is still followed by a request, which then does not count.
+    assert 0 < len(seen) - 3 <= result.requests.ok == result.requests.offered <= len(seen)
     assert all(seen)
 
 

@@ -670,3 +670,24 @@ def test_nothing_is_left_of_calls(serve, kind):
         assert len(left()) <= 3
     finally:
         gc.enable()
+
+
+def test_a_burst_after_a_pause(start, connect):
+    started, paused = threading.Event(), threading.Event()
+
+    def handle(call):
+        if call.request == b"pause":
+            started.set()
+            assert paused.wait(WAIT_S)
+        call.reply(b"")
+
+    transport = start({"/t/m": Method(handle)})
+    method = connect(transport).unary_unary("/t/m")
+    pause = method.future(b"pause")
+    assert started.wait(WAIT_S)
+    calls = [method.future(b"x") for _ in range(2000)]
+    # Until the last one has reached the server's socket.
+    with contextlib.suppress(grpc.FutureTimeoutError):
+        calls[-1].result(0.5)
+    paused.set()
+    assert {call.code() for call in [pause, *calls]} == {grpc.StatusCode.OK}
