@@ -17,6 +17,10 @@ Compression = Literal["none", "deflate", "gzip"]
 _UNIX = "unix:"
 #: gRPC takes no larger numbers; as a time it means "never".
 _LARGEST_INT = 2**31 - 1
+#: Of calls that have come and were not taken from gRPC yet, gRPC answers some with CANCELLED from here on, and all from
+#: twice as many on: by default from 1000, as many as come while this process pauses for a moment. What waits for a model
+#: is bounded, and refused with reasons, later.
+_PENDING_CALLS = 2**14
 _COMPRESSION = {
     "none": grpc.Compression.NoCompression,
     "deflate": grpc.Compression.Deflate,
@@ -99,10 +103,8 @@ class TransportOptions:
             ("grpc.max_connection_age_ms", _milliseconds(self.max_connection_age_s)),
             ("grpc.max_connection_age_grace_ms", _milliseconds(self.max_connection_age_grace_s)),
             ("grpc.max_concurrent_streams", self.max_concurrent_streams or _LARGEST_INT),
-            # By default gRPC itself answers some calls with CANCELLED once 1000 have come that were not taken from it
-            # yet, as after a pause of this process. What waits for a model is bounded, and refused with reasons, later.
-            ("grpc.server.max_pending_requests", _LARGEST_INT),
-            ("grpc.server.max_pending_requests_hard_limit", _LARGEST_INT),
+            ("grpc.server.max_pending_requests", _PENDING_CALLS),
+            ("grpc.server.max_pending_requests_hard_limit", 2 * _PENDING_CALLS),
         )
 
 
