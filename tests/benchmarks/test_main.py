@@ -14,7 +14,7 @@ ROWS = {(server, call, concurrency) for server, calls in CALLS.items() for call 
 COMMAND = [sys.executable, "-m", "headgate.benchmarks"]
 
 
-@pytest.mark.slow
+@pytest.mark.benchmark
 def test_a_quick_run(tmp_path):
     file = tmp_path / "figures.json"
     result = subprocess.run(

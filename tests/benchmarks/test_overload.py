@@ -91,7 +91,7 @@ def test_goals():
     assert reached(recovery=math.inf) == [True, True, True, True, True, False]
 
 
-@pytest.mark.slow
+@pytest.mark.benchmark
 def test_a_quick_run(tmp_path):
     file = tmp_path / "figures.json"
     result = subprocess.run(

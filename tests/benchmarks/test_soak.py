@@ -39,7 +39,7 @@ def test_the_traffic_takes_all_of_its_share():
     assert sum(traffic.share for traffic in TRAFFIC) == pytest.approx(1)
 
 
-@pytest.mark.slow
+@pytest.mark.benchmark
 def test_half_a_minute(tmp_path):
     file = tmp_path / "figures.json"
     command = [sys.executable, "-m", "headgate.benchmarks.soak", "--minutes", "0.5", "--json", file]

@@ -17,7 +17,7 @@ def requirements(tmp_path, monkeypatch):
     return tmp_path / "peers" / "some" / "requirements.txt"
 
 
-@pytest.mark.slow
+@pytest.mark.benchmark
 def test_an_environment_is_made_once_for_the_same_requirements(requirements, cache):
     requirements.write_text("# nothing\n")
     ensure("some", cache)
@@ -33,7 +33,7 @@ def test_an_environment_is_made_once_for_the_same_requirements(requirements, cac
     assert not mark.exists()
 
 
-@pytest.mark.slow
+@pytest.mark.benchmark
 def test_requirements_that_cannot_be_met(requirements, cache):
     requirements.write_text("--no-index\nheadgate-not-there==1.0\n")
     with pytest.raises(BenchmarkError, match=r"cannot be installed: Could not find a version .* headgate-not-there"):

@@ -29,7 +29,7 @@ def test_unknown_names(arguments, message):
     assert len(result.stderr.splitlines()) == 1
 
 
-@pytest.mark.slow
+@pytest.mark.benchmark
 def test_measures_headgate_and_writes_a_page(tmp_path):
     arguments = ["--quick", "--only", "headgate,echo", "--models", "mlp", "--cache", str(tmp_path)]
     result = run(*arguments, check=True)
@@ -42,7 +42,7 @@ def test_measures_headgate_and_writes_a_page(tmp_path):
     assert "could not be measured" not in text
 
 
-@pytest.mark.slow
+@pytest.mark.benchmark
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_interrupted_it_leaves_nothing_behind(tmp_path, number):
     arguments = [

@@ -7,7 +7,7 @@ from headgate.benchmarks.peers.measurement import ALONE, measure
 from headgate.benchmarks.suite import Settings
 
 
-@pytest.mark.slow
+@pytest.mark.benchmark
 def test_a_peer_that_fails_ends_only_itself(mlp, cache, add_peer, add_constant_peer):
     (headgate,) = (peer for peer in PEERS if peer.name == "headgate")
     missing = add_constant_peer("missing", b"")
