@@ -18,8 +18,8 @@ _UNIX = "unix:"
 #: gRPC takes no larger numbers; as a time it means "never".
 _LARGEST_INT = 2**31 - 1
 #: Of calls that have come and were not taken from gRPC yet, gRPC answers some with CANCELLED from here on, and all from
-#: twice as many on: by default from 1000, as many as come while this process pauses for a moment. What waits for a model
-#: is bounded, and refused with reasons, later.
+#: twice as many on: by default from 1000, as many as come while this process pauses for a moment. What waits for a
+#: model is bounded, and refused with reasons, later.
 _PENDING_CALLS = 2**14
 _COMPRESSION = {
     "none": grpc.Compression.NoCompression,
