@@ -5,10 +5,10 @@ BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-oldest quick lint types check bench overload soak peers gpu-check proto clean
+.PHONY: help demo test test-benchmarks test-oldest quick lint types check bench coverage-matrix overload soak peers gpu-check proto clean
 
 help: ## list the targets
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
 
 # Everything the demo and the tests need, at the versions that were tested together.
 $(VENV)/.installed: pyproject.toml constraints.txt
@@ -20,11 +20,14 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 demo: $(VENV)/.installed ## train three small Keras models, export, serve and query them
 	$(BIN)/python examples/demo.py
 
-test: lint types $(VENV)/.installed ## lint, type check and the whole test suite
-	$(BIN)/pytest
+test: lint types $(VENV)/.installed ## lint, type check and the test suite
+	$(BIN)/pytest -m 'not benchmark'
+
+test-benchmarks: $(VENV)/.installed ## the tests that run whole benchmarks and install peers (3 minutes)
+	$(BIN)/pytest -m benchmark
 
 quick: $(VENV)/.installed ## the tests that take no more than a few seconds
-	$(BIN)/pytest -m 'not slow'
+	$(BIN)/pytest -m 'not slow and not benchmark'
 
 lint: $(VENV)/.installed ## ruff: style and common mistakes
 	$(BIN)/ruff check .
@@ -45,6 +48,9 @@ test-oldest: ## the test suite with the oldest supported versions
 
 bench: $(VENV)/.installed ## requests/s, latency and CPU per request of the server and of a bare echo
 	$(BIN)/python -m headgate.benchmarks
+
+coverage-matrix: $(VENV)/.installed ## what of Keras exports: every layer and architecture; writes docs/coverage.md (an hour)
+	$(BIN)/python -m headgate.benchmarks.coverage
 
 overload: $(VENV)/.installed ## goodput, refusals and recovery at up to four times what the server can do (5 minutes)
 	$(BIN)/python -m headgate.benchmarks.overload

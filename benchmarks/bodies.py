@@ -15,7 +15,7 @@ from headgate.benchmarks.http2 import Call
 from headgate.client import Inputs
 from headgate.client.requests import build_request
 from headgate.foreign.open_inference import ModelInferRequest, ModelStreamInferResponse
-from headgate.v1 import DataType, PredictRequest, Signature, StreamPredictResponse, Tensor, TensorSpec
+from headgate.v1 import DataType, GetModelResponse, PredictRequest, Signature, StreamPredictResponse, Tensor, TensorSpec
 from headgate.v1.tensors import NUMPY_DTYPES, data_type_name, format_spec, tensor_from_numpy
 
 #: How many different requests are sent in turn, and how large they may be together.
@@ -58,7 +58,7 @@ def predict_requests(signature: Signature, model: str, version: int, inputs: Inp
         InvalidRequestError: the inputs do not fit the signature.
         BenchmarkError: they have no rows, or not the same number of them.
     """
-    whole = build_request(signature, model, version, inputs, {})
+    whole = build_request(GetModelResponse(signature=signature), model, version, inputs, {})
     arrays = {tensor.name: _array(tensor) for tensor in whole.inputs}
     lengths = {len(array) for array in arrays.values()}
     if len(lengths) != 1 or 0 in lengths:

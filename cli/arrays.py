@@ -4,7 +4,6 @@ import csv
 import json
 import math
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,26 +11,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headgate.cli.errors import CommandError
-from headgate.v1 import DataType, TensorSpec
+from headgate.v1 import DataType, Signature, TensorSpec
 from headgate.v1.tensors import NUMPY_DTYPES
 
 if TYPE_CHECKING:
     from headgate.client import Inputs
 
 
-def read_inputs(source: str, specs: Sequence[TensorSpec]) -> "Inputs":
+def read_inputs(source: str, signature: Signature) -> "Inputs":
     """Read the inputs of a model.
 
     Args:
-        source: JSON (an array, or an object of arrays), "-" for JSON on stdin, or the path of a .json, .npy, .npz or
-            .csv file.
-        specs: the model's inputs.
+        source: JSON (an array, or an object of arrays or features), "-" for JSON on stdin, or the path of a .json,
+            .npy, .npz or .csv file.
+        signature: the model's; the first line of a .csv file may name its inputs, or its features, in any order.
 
     Raises:
         CommandError: the source is of none of these kinds, or cannot be read as what it claims to be.
         OSError: the file cannot be opened.
 
-    >>> read_inputs("[[1, 2], [3, 4]]", [])
+    >>> read_inputs("[[1, 2], [3, 4]]", Signature())
     [[1, 2], [3, 4]]
     """
     if source == "-":
@@ -45,7 +44,7 @@ def read_inputs(source: str, specs: Sequence[TensorSpec]) -> "Inputs":
         case ".npy" | ".npz":
             return read_arrays(path)
         case ".csv":
-            return _from_csv(path, specs)
+            return _from_csv(path, signature)
     raise CommandError(
         f"--input is '{source}'; give a .npy, .npz, .json or .csv file, JSON such as '[[1, 2]]', or - for JSON on stdin"
     )
@@ -69,6 +68,29 @@ def read_arrays(path: Path) -> NDArray[Any] | dict[str, NDArray[Any]]:
     return arrays["arr_0"] if list(arrays) == ["arr_0"] else arrays
 
 
+def read_named_arrays(path: Path) -> dict[str, NDArray[Any]]:
+    """Read an .npz file of arrays with names.
+
+    Raises:
+        CommandError: the file is none.
+        OSError: the file cannot be opened.
+    """
+    arrays = read_arrays(path)
+    if not isinstance(arrays, dict):
+        raise CommandError(f"{path} holds one array without a name; give what numpy.savez(path, x=..., y=...) writes")
+    return arrays
+
+
+def read_examples(path: Path) -> Any:
+    """Read examples for an export: what `read_arrays` reads, or a .csv file.
+
+    Raises:
+        CommandError: the file cannot be read as what its suffix says.
+        OSError: it cannot be opened.
+    """
+    return read_columns(path) if path.suffix.lower() == ".csv" else read_arrays(path)
+
+
 def _from_json(text: str, source: str) -> "Inputs":
     try:
         inputs: Inputs = json.loads(text)
@@ -77,12 +99,34 @@ def _from_json(text: str, source: str) -> "Inputs":
         raise CommandError(f"{source} is no valid JSON: {error}") from error
 
 
-def _from_csv(path: Path, specs: Sequence[TensorSpec]) -> "Inputs":
-    with path.open(newline="") as file:
+def read_columns(path: Path) -> dict[str, NDArray[Any]]:
+    """Read a .csv file by columns, whose names are in the first line; those of numbers only are float64, others text.
+
+    Raises:
+        CommandError: the lines are of different lengths, or the first does not name the columns.
+        OSError: the file cannot be opened.
+    """
+    header, *lines = _csv_lines(path)
+    if len(set(header)) != len(header) or all(map(_is_number, header)):
+        raise CommandError(f"the first line of {path} must name the columns, each differently")
+    columns = {}
+    for name, *cells in zip(header, *lines, strict=True):
+        array = np.array(cells, object)
+        columns[name] = array.astype(np.float64) if all(map(_is_number, cells)) else array
+    return columns
+
+
+def _csv_lines(path: Path) -> list[list[str]]:
+    with path.open(newline="", encoding="utf-8") as file:
         lines = [line for line in csv.reader(file) if line]
     widths = {len(line) for line in lines}
     if len(widths) != 1:
         raise CommandError(f"{path} must have the same number of columns in each line, it has {sorted(widths)}")
+    return lines
+
+
+def _from_csv(path: Path, signature: Signature) -> "Inputs":
+    lines, specs = _csv_lines(path), signature.inputs
     header = lines[0]
     if sorted(header) == sorted(spec.name for spec in specs):
         columns = {name: [[cell] for cell in cells] for name, *cells in zip(*lines, strict=True)}
@@ -91,7 +135,13 @@ def _from_csv(path: Path, specs: Sequence[TensorSpec]) -> "Inputs":
         names = ",".join(spec.name for spec in specs)
         raise CommandError(f"the model has {len(specs)} inputs: the first line of {path} must name them: {names}")
     [spec] = specs
+    features = [name for meaning in signature.input_meanings for name in meaning.tabular.feature_names]
+    if features and sorted(header) == sorted(features):
+        order = [header.index(name) for name in features]
+        return _from_cells([[line[column] for column in order] for line in lines[1:]], spec, path)
     has_header = spec.datatype != DataType.DATA_TYPE_STRING and not all(map(_is_number, header))
+    if features and has_header:
+        raise CommandError(f"{path} has the columns {', '.join(header)}; the model takes {', '.join(features)}")
     return _from_cells(lines[1:] if has_header else lines, spec, path)
 
 

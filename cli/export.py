@@ -1,43 +1,94 @@
 """`headgate export`: from a Keras file to a version in a model repository."""
 
-import re
-from collections.abc import Callable, Sequence
+import logging
+import os
+from contextlib import nullcontext
+from inspect import signature as signature_of
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
+from headgate.cli.arguments import (
+    name_options,
+    read_by_head,
+    read_channels,
+    read_kinds,
+    read_labels,
+    read_list,
+    read_numbers,
+)
 from headgate.cli.errors import CommandError
 
-if TYPE_CHECKING:
-    from headgate.exporter import ExportReport
-
-_MEANING = "What the outputs mean (HEAD=VALUE, repeated, where there are several heads)"
+_SOURCE = "How the file is read"
+_HEADS = "What the outputs mean (HEAD=VALUE, repeated, where there are several heads)"
+_INPUTS = "What the inputs are"
+_FILES = "What is written"
+_SMALLER = "Smaller and faster"
+_SHOWN = "What is shown"
+#: Stages in words; others are shown as they are called.
 _STAGES = {
-    "load": "loading",
+    "import": "importing TensorFlow",
+    "load": "loading the model",
     "infer heads": "inferring heads",
-    "convert": "converting",
+    "convert": "converting to ONNX",
     "verify": "comparing with Keras",
+    "optimize": "making it smaller or faster",
+    "write": "writing",
 }
 
 
 def export(
-    model: Annotated[Path, typer.Argument(help="A .keras or .h5 file.", show_default=False)],
+    model: Annotated[Path, typer.Argument(help="A .keras or .h5 file, or a SavedModel.", show_default=False)],
     repository: Annotated[
         Path, typer.Argument(help="The model repository, a folder; made if it is not there.", show_default=False)
     ],
     name: Annotated[
-        str | None, typer.Option(help="The model's name; default: that of the file.", show_default=False)
+        str | None,
+        typer.Option(help="The model's name; default: that of the file.", show_default=False),
     ] = None,
     version: Annotated[
-        int | None, typer.Option(min=1, help="The model's version; default: the next free one.", show_default=False)
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="N",
+            help="The model's version; default: the next free one.",
+            show_default=False,
+        ),
     ] = None,
+    signature: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="The signature of a SavedModel; default: serving_default.",
+            show_default=False,
+            rich_help_panel=_SOURCE,
+        ),
+    ] = None,
+    custom_object: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="MODULE:CLASS",
+            help="A class or function of your own that the file names; found in the current folder, too. Repeated.",
+            show_default=False,
+            rich_help_panel=_SOURCE,
+        ),
+    ] = None,
+    unsafe: Annotated[
+        bool,
+        typer.Option(
+            "--unsafe",
+            help="Load files that hold code (Lambda layers) or read other files: only if you trust their origin.",
+            rich_help_panel=_SOURCE,
+        ),
+    ] = False,
     head: Annotated[
         list[str] | None,
         typer.Option(
             metavar="OUTPUT=KIND",
-            help="regression, binary, multiclass, multilabel, or none; default: inferred from the model.",
-            rich_help_panel=_MEANING,
+            help="regression, binary, multiclass, multilabel, or none; default: inferred from the model. "
+            "KIND:logits or KIND:probabilities where that cannot be told.",
+            rich_help_panel=_HEADS,
         ),
     ] = None,
     labels: Annotated[
@@ -45,7 +96,7 @@ def export(
         typer.Option(
             metavar="A,B,...|@FILE",
             help="The class labels in the order of the units, or a file with one a line.",
-            rich_help_panel=_MEANING,
+            rich_help_panel=_HEADS,
         ),
     ] = None,
     positive_label: Annotated[
@@ -53,7 +104,7 @@ def export(
         typer.Option(
             metavar="LABEL",
             help="Binary: the label whose probability is reported; default: the second.",
-            rich_help_panel=_MEANING,
+            rich_help_panel=_HEADS,
         ),
     ] = None,
     threshold: Annotated[
@@ -61,27 +112,27 @@ def export(
         typer.Option(
             metavar="P",
             help="Binary, multilabel: the probability from which a label is predicted; P,P,... one a label.",
-            rich_help_panel=_MEANING,
+            rich_help_panel=_HEADS,
         ),
     ] = None,
     units: Annotated[
         list[str] | None,
-        typer.Option(metavar="UNIT,...", help="Regression: the unit of each target.", rich_help_panel=_MEANING),
+        typer.Option(metavar="UNIT,...", help="Regression: the unit of each target.", rich_help_panel=_HEADS),
     ] = None,
     target_mean: Annotated[
         str | None,
         typer.Option(
-            metavar="X,...", help="Regression: the mean that was subtracted for training.", rich_help_panel=_MEANING
+            metavar="X,...", help="Regression: the mean that was subtracted for training.", rich_help_panel=_HEADS
         ),
     ] = None,
     target_scale: Annotated[
         str | None,
-        typer.Option(metavar="X,...", help="Regression: what was divided by for training.", rich_help_panel=_MEANING),
+        typer.Option(metavar="X,...", help="Regression: what was divided by for training.", rich_help_panel=_HEADS),
     ] = None,
     target_log1p: Annotated[
         bool,
         typer.Option(
-            "--target-log1p", help="Regression: the targets were log1p(y) before scaling.", rich_help_panel=_MEANING
+            "--target-log1p", help="Regression: the targets were log1p(y) before scaling.", rich_help_panel=_HEADS
         ),
     ] = False,
     pad: Annotated[
@@ -92,15 +143,114 @@ def export(
             "commas: axes of the same size, and mask=INPUT, which is 1 for real elements. Repeated: other sizes. "
             "Refused where it changes an answer.",
             show_default=False,
+            rich_help_panel=_INPUTS,
+        ),
+    ] = None,
+    feature_names: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="A,B,...|@FILE",
+            help="The names of an input's columns, or a file with one a line; clients can then send features by name. "
+            "INPUT=NAMES, repeated, where several inputs have columns.",
+            show_default=False,
+            rich_help_panel=_INPUTS,
+        ),
+    ] = None,
+    channels: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="INPUT=ORDER",
+            help="The order of an image's channels: gray, rgb, bgr or rgba.",
+            show_default=False,
+            rich_help_panel=_INPUTS,
         ),
     ] = None,
     examples: Annotated[
-        Path | None, typer.Option(help="Real inputs to compare on too: an .npy or .npz file.", show_default=False)
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Real inputs to compare on too: an .npy or .npz file, or a .csv file whose first line names features.",
+            show_default=False,
+            rich_help_panel=_INPUTS,
+        ),
     ] = None,
-    opset: Annotated[int | None, typer.Option(help="The ONNX operator set, 13 to 18.", show_default=False)] = None,
-    unsafe: Annotated[
+    fp16: Annotated[
         bool,
-        typer.Option("--unsafe", help="Load files that hold code (Lambda layers): only if you trust their origin."),
+        typer.Option("--fp16", help="Compute in float16: half the size, faster on GPUs.", rich_help_panel=_SMALLER),
+    ] = False,
+    int8: Annotated[
+        str | None,
+        typer.Option(
+            metavar="dynamic|static",
+            help="Compute in 8 bits: a quarter of the size. dynamic for MLPs, transformers and LSTMs; static, which "
+            "needs --calibration-data or --examples, for convolutional networks.",
+            show_default=False,
+            rich_help_panel=_SMALLER,
+        ),
+    ] = None,
+    optimize: Annotated[
+        str | None,
+        typer.Option(
+            metavar="cpu|cuda",
+            help="Let onnxruntime rewrite the graph for this device now, not only when it is loaded.",
+            show_default=False,
+            rich_help_panel=_SMALLER,
+        ),
+    ] = None,
+    calibration_data: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Some hundred real inputs for --int8 static: an .npy or .npz file; default: --examples.",
+            show_default=False,
+            rich_help_panel=_SMALLER,
+        ),
+    ] = None,
+    labelled: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Held-out inputs and targets, to measure what these cost: an .npz file with an array for each input "
+            "and each head, or x and y.",
+            show_default=False,
+            rich_help_panel=_SMALLER,
+        ),
+    ] = None,
+    max_metric_loss: Annotated[
+        float | None,
+        typer.Option(
+            metavar="X",
+            help="Refuse what costs a head more accuracy, or R2, than that; default: 0.01.",
+            show_default=False,
+            rich_help_panel=_SMALLER,
+        ),
+    ] = None,
+    opset: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="The ONNX operator set, 13 to 18.", show_default=False, rich_help_panel=_FILES),
+    ] = None,
+    triton_config: Annotated[
+        bool,
+        typer.Option(
+            "--triton-config",
+            help="Also write config.pbtxt and files of labels for Triton Inference Server.",
+            rich_help_panel=_FILES,
+        ),
+    ] = False,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run",
+            help="Show the inputs and heads that would be exported; convert nothing, write nothing.",
+            rich_help_panel=_SHOWN,
+        ),
+    ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print JSON instead of a table.", rich_help_panel=_SHOWN)
+    ] = False,
+    verbose: Annotated[
+        bool,
+        typer.Option("--verbose", "-v", help="Log what TensorFlow and tf2onnx say.", rich_help_panel=_SHOWN),
     ] = False,
 ) -> None:
     """Export a Keras model to a model repository, together with what its outputs mean.
@@ -110,115 +260,67 @@ def export(
 
       headgate export iris.keras models --labels setosa,versicolor,virginica
       headgate export churn.keras models --labels stays,leaves --threshold 0.31
-      headgate export price.keras models --units EUR --target-mean 210.5 --target-scale 88
+      headgate export price.keras models --units EUR --target-scale 88.5
       headgate export scan.keras models --labels organ=@organs.txt --units size=mm
       headgate export review.keras models --pad tokens:1
-      headgate export review.keras models --pad tokens:1=0,mask=attention
+      headgate export review.keras models --dry-run
     """
-    from rich.console import Console
-
-    from headgate.cli.arrays import read_arrays
+    from headgate.cli.arrays import read_arrays, read_examples, read_named_arrays
+    from headgate.cli.progress import stage_bar
+    from headgate.cli.reports import print_json, print_table
+    from headgate.exporter import ExportError, export_model
+    from headgate.exporter.stages import STAGES
 
     scaling = {
-        "mean": _floats(target_mean, "--target-mean"),
-        "scale": _floats(target_scale, "--target-scale"),
+        "mean": None if target_mean is None else read_numbers(target_mean, "--target-mean"),
+        "scale": None if target_scale is None else read_numbers(target_scale, "--target-scale"),
         "log1p": target_log1p or None,
     }
     given = {
         "name": name,
         "version": version,
-        "heads": _kinds(head or []),
-        "labels": _by_head(labels or [], "--labels", _read_labels),
-        "positive_label": _by_head(positive_label or [], "--positive-label", str),
-        "threshold": _by_head(threshold or [], "--threshold", lambda text: _floats(text, "--threshold")),
-        "units": _by_head(units or [], "--units", _split),
+        "heads": read_kinds(head or []) or None,
+        "labels": read_by_head(labels or [], "--labels", read_labels),
+        "positive_label": read_by_head(positive_label or [], "--positive-label", str),
+        "threshold": read_by_head(threshold or [], "--threshold", lambda text: read_numbers(text, "--threshold")),
+        "units": read_by_head(units or [], "--units", read_list),
         "target_scaling": {key: value for key, value in scaling.items() if value is not None} or None,
         "paddings": pad,
-        "examples": None if examples is None else read_arrays(examples),
+        "feature_names": read_by_head(feature_names or [], "--feature-names", read_labels),
+        "input_meanings": read_channels(channels or []) or None,
+        "examples": None if examples is None else read_examples(examples),
+        "fp16": fp16 or None,
+        "int8": int8,
+        "optimize": optimize,
+        "calibration_data": None if calibration_data is None else read_arrays(calibration_data),
+        "labelled": None if labelled is None else read_named_arrays(labelled),
+        "max_metric_loss": max_metric_loss,
         "opset": opset,
+        "signature": signature,
+        "custom_objects": custom_object,
+        "safe_mode": not unsafe,
+        "triton_config": triton_config,
+        "dry_run": dry_run,
     }
-    with Console(stderr=True).status("importing TensorFlow") as status:
-        from headgate.exporter import ExportError, export_model
-
-        try:
-            report = export_model(
-                model,
-                repository,
-                safe_mode=not unsafe,
-                progress=lambda stage: status.update(_STAGES.get(stage, stage)),
-                **{key: value for key, value in given.items() if value is not None},
-            )
-        except ExportError as error:
-            raise CommandError(_name_options(str(error))) from error
-    _print_report(report, repository)
-
-
-def _kinds(settings: Sequence[str]) -> dict[str, str | None] | None:
-    kinds: dict[str, str | None] = {}
-    for setting in settings:
-        output, equals, kind = setting.partition("=")
-        if not equals:
-            raise typer.BadParameter(f"'{setting}' is not OUTPUT=KIND, such as price=regression", param_hint="--head")
-        kinds[output] = None if kind == "none" else kind
-    return kinds or None
-
-
-def _by_head(values: Sequence[str], option: str, read: Callable[[str], Any]) -> Any:
-    """Read the values of an option: one for the only head that it fits, or a dict of HEAD=VALUE; None without any."""
-    if not values:
-        return None
-    if len(values) == 1 and "=" not in values[0]:
-        return read(values[0])
-    pairs = [value.partition("=") for value in values]
-    odd = next((head for head, equals, _ in pairs if not equals), None)
-    if odd is not None:
-        raise typer.BadParameter(f"'{odd}' is given beside others; write HEAD=VALUE for each head", param_hint=option)
-    return {head: read(value) for head, _, value in pairs}
-
-
-def _read_labels(text: str) -> list[str]:
-    if text.startswith("@"):
-        return Path(text[1:]).read_text(encoding="utf-8").splitlines()
-    return _split(text)
-
-
-def _split(text: str) -> list[str]:
-    return [part.strip() for part in text.split(",")]
-
-
-def _floats(text: str | None, option: str) -> list[float] | None:
-    if text is None:
-        return None
+    if verbose:
+        _log_everything()
+    arguments = list(signature_of(export_model).parameters)
     try:
-        return [float(part) for part in text.split(",")]
-    except ValueError:
-        raise typer.BadParameter(f"'{text}' is no number", param_hint=option) from None
+        with nullcontext() if verbose else stage_bar(STAGES, _STAGES) as begin:
+            report = export_model(
+                model, repository, progress=begin, **{key: value for key, value in given.items() if value is not None}
+            )
+    except ExportError as error:
+        raise CommandError(name_options(str(error), arguments)) from error
+    notes = [name_options(note, arguments) for note in report.notes]
+    if as_json:
+        print_json(report, notes)
+    else:
+        print_table(report, notes)
 
 
-def _print_report(report: "ExportReport", repository: Path) -> None:
-    from headgate.cli.signatures import describe_head, describe_padding, print_sections
-    from headgate.v1.tensors import format_spec
-
-    signature = report.signature
-    worst = max(signature.verification.checks, key=lambda check: check.max_absolute_error)
-    sections = {
-        "written": [f"{report.path}: {report.name} version {report.version}"],
-        "inputs": [f"{spec.name}: {format_spec(spec)}" for spec in signature.inputs],
-        "padding": [describe_padding(padding) for padding in signature.paddings],
-        "heads": [describe_head(head) for head in signature.heads],
-        "worst error": [f"|onnx - keras| = {worst.max_absolute_error:.2g} in '{worst.output}'"],
-        "notes": [_name_options(note) for note in report.notes],
-        "next": [f"headgate serve {repository}"],
-    }
-    print_sections(sections)
-
-
-def _name_options(message: str) -> str:
-    """Write the arguments that the exporter speaks of as the options of this command.
-
-    >>> _name_options("say it with heads={'price': 'regression'}")
-    'say it with --head price=regression'
-    """
-    message = re.sub(r"heads=\{'([^']*)': '?(\w+)'?\}", r"--head \1=\2", message).replace("=None", "=none")
-    message = message.replace("safe_mode=False", "--unsafe")
-    return re.sub(r"\b(labels|name|opset|threshold|units)=", r"--\1 ", message).rstrip()
+def _log_everything() -> None:
+    """Log what the libraries say to stderr; TensorFlow's C++ part heeds this only before it is imported."""
+    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "0"
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("headgate.exporter").setLevel(logging.DEBUG)

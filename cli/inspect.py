@@ -62,6 +62,12 @@ def _onnx_file(path: Path) -> Path:
     return path / str(max(versions)) / MODEL_FILE
 
 
+def _size(path: Path) -> int:
+    """Return the bytes of a file, and of that of its weights where it has one."""
+    weights = path.with_name(f"{path.name}.data")
+    return path.stat().st_size + (weights.stat().st_size if weights.is_file() else 0)
+
+
 def _facts(
     path: Path, inputs: "Sequence[TensorSpec]", outputs: "Sequence[TensorSpec]", signature: "Signature | None"
 ) -> dict[str, Any]:
@@ -72,7 +78,7 @@ def _facts(
 
     return {
         "file": str(path),
-        "bytes": path.stat().st_size,
+        "bytes": _size(path),
         "inputs": [plain(spec) for spec in inputs],
         "outputs": [plain(spec) for spec in outputs],
         "signature": None if signature is None else plain(signature),
@@ -85,7 +91,10 @@ def _print_table(
     from rich.filesize import decimal
 
     from headgate.cli.signatures import (
+        describe_golden,
         describe_head,
+        describe_input,
+        describe_optimization,
         describe_padding,
         describe_provenance,
         describe_verification,
@@ -94,8 +103,8 @@ def _print_table(
     from headgate.v1.tensors import format_spec
 
     sections = {
-        "file": [f"{path}, {decimal(path.stat().st_size)}"],
-        "inputs": [f"{spec.name}: {format_spec(spec)}" for spec in inputs],
+        "file": [f"{path}, {decimal(_size(path))}"],
+        "inputs": [describe_input(spec, signature.input_meanings if signature else ()) for spec in inputs],
         "outputs": [f"{spec.name}: {format_spec(spec)}" for spec in outputs],
     }
     if signature is None:
@@ -106,6 +115,9 @@ def _print_table(
         sections["padding"] = [describe_padding(padding) for padding in signature.paddings]
         sections["heads"] = [describe_head(head) for head in signature.heads]
         sections["calibration"] = []
+        if signature.optimizations:
+            sections["optimized"] = [describe_optimization(step) for step in signature.optimizations]
         sections["verification"] = describe_verification(signature.verification)
+        sections["golden"] = [describe_golden(path, signature.verification)]
         sections["provenance"] = describe_provenance(signature.provenance) if signature.HasField("provenance") else []
     print_sections(sections)

@@ -42,10 +42,12 @@ def predict(
     The first dimension of an input is the batch: one row of four numbers is
     [[1, 2, 3, 4]]. For a model with several inputs give a JSON object or an
     .npz file with an array for each name, or a .csv file with a column for each.
+    Features that the model names may be given by name, in any order.
 
       headgate predict iris --input '[[5.1, 3.5, 1.4, 0.2]]' --top-k 3
       headgate predict digits --input images.npy --json
       headgate predict prices --input '{"area": [[72]], "rooms": [[3]]}'
+      headgate predict heart --input '{"age": 61, "sex": 1, "bmi": 21.5}'
       cat rows.json | headgate predict iris --url gpu1:8001 --input -
     """
     from headgate.cli.arrays import read_inputs
@@ -56,7 +58,7 @@ def predict(
             signature = client.model(model, version).signature
             predictions = client.predict(
                 model,
-                read_inputs(inputs, signature.inputs),
+                read_inputs(inputs, signature),
                 version=version,
                 top_k=top_k,
                 threshold=threshold,

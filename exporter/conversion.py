@@ -1,11 +1,20 @@
 """From a traced model to an ONNX model."""
 
+import math
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from headgate.exporter.errors import ConversionError, reason_of
+from headgate.exporter import handlers
+from headgate.exporter.errors import ConversionError, listed, reason_of
+from headgate.exporter.frozen_graphs import inline_calls, widen_bfloat16
+from headgate.exporter.graph_names import layer_of, nodes_of, rename
+from headgate.exporter.graph_optimization import optimize
+from headgate.exporter.handlers import lookups, text
+from headgate.exporter.large_weights import attach, freeze_used_otherwise, rearrange
 from headgate.exporter.libraries import quiet, silent_tensorflow
+from headgate.exporter.names import unique_names
+from headgate.exporter.ordered_sets import ordered_sets
 from headgate.exporter.traced_models import TracedModel
 from headgate.v1 import TensorSpec
 
@@ -17,12 +26,11 @@ DEFAULT_OPSET = 18
 #: Older ones lack operators that common layers need.
 OPSETS = range(13, 19)
 
-#: A protobuf message holds at most 2 GiB; this leaves room for the graph beside the weights.
-_MAX_WEIGHTS_BYTES = 2**31 - 2**26
+#: TensorFlow freezes weights into one message, which holds at most 2 GiB; this leaves room for the graph beside them.
+_MAX_FROZEN_BYTES = 2**31 - 2**26
 
-#: tf2onnx's optimizer visits nodes in an order that differs from run to run, and in some orders spoils a sound graph
-#: (seen once in 48 conversions of a network with free image sizes); the checker notices, and another run helps.
-_ATTEMPTS = 3
+#: What tf2onnx logs where a handler raises: the node, and what was raised.
+_FAILURE = re.compile(r"Failed to convert node '(.+?)' \(fct=.*?\)?: (.*)")
 
 
 def convert(traced: TracedModel, opset: int = DEFAULT_OPSET) -> "onnx.ModelProto":
@@ -32,64 +40,87 @@ def convert(traced: TracedModel, opset: int = DEFAULT_OPSET) -> "onnx.ModelProto
     first dimension of each is the symbol `batch`, other free dimensions are called `<tensor>_dim_<axis>`.
 
     Raises:
-        ConversionError: an operation has no counterpart in ONNX, or the model is too large for one ONNX file.
+        ConversionError: an operation has no counterpart in ONNX, or there are more than 2 GiB of weights that are not
+            the float32 weights of Keras 3 layers.
     """
-    import onnx
-
-    size = sum(_bytes_of(weight) for weight in traced.model.weights)
-    if size > _MAX_WEIGHTS_BYTES:
+    size = sum(math.prod(variable.shape) * variable.dtype.size for variable in traced.function.variables)
+    if size > _MAX_FROZEN_BYTES:
         raise ConversionError(
-            f"the weights take {size / 2**30:.1f} GiB, an ONNX file without external data holds less than 2 GiB; "
-            "export a smaller model, or one with float16 weights"
+            f"the model has {size / 2**30:.1f} GiB of weights that are not float32 weights of Keras 3 layers, of which "
+            "TensorFlow can freeze less than 2 GiB; build the model of Keras 3 layers, or of smaller ones"
         )
-    with quiet() as complaints, silent_tensorflow():
+    with quiet() as complaints, silent_tensorflow(), ordered_sets():
         try:
-            for attempt in range(_ATTEMPTS):
-                try:
-                    return _checked_model(traced, opset)
-                except (onnx.shape_inference.InferenceError, onnx.checker.ValidationError):
-                    if attempt == _ATTEMPTS - 1:
-                        raise
+            graph, variables = _to_onnx_graph(traced, opset)
+            return _checked_model(graph, variables, traced, complaints)
         except ConversionError:
             raise
         except Exception as error:
             reason = "; ".join([*complaints, reason_of(error)])
-            raise ConversionError(f"model '{traced.model.name}' cannot be converted to ONNX: {reason}") from error
-    raise AssertionError("the last attempt returns or raises")
+            raise ConversionError(f"model '{traced.name}' cannot be converted to ONNX: {reason}") from error
 
 
-def _checked_model(traced: TracedModel, opset: int) -> "onnx.ModelProto":
+def notes_of(traced: TracedModel) -> list[str]:
+    """Say in what other numbers than the Keras model the ONNX model computes, one sentence each."""
+    widened = [layer.name for layer in traced.layers if getattr(layer, "compute_dtype", "") == "bfloat16"]
+    unpacked = [layer.name for layer in traced.layers if getattr(layer, "quantization_mode", None) == "int4"]
+    notes = []
+    if widened:
+        notes.append(
+            f"layers {listed(widened)} compute in bfloat16, for which onnxruntime lacks operators; the ONNX model "
+            "computes in float32"
+        )
+    if unpacked:
+        notes.append(
+            f"the int4 weights of {listed(unpacked)} are unpacked to int8 or float32; the ONNX model gives the same "
+            "numbers, and is larger than the Keras model"
+        )
+    return notes
+
+
+def _checked_model(
+    graph: Any, variables: Mapping[str, Any], traced: TracedModel, complaints: Iterable[str]
+) -> "onnx.ModelProto":
     import onnx
 
-    graph = _to_onnx_graph(traced, opset)
-    model = graph.make_model(f"Keras model {traced.model.name}", graph_name=traced.model.name)
-    _refuse_unknown_operators(model, traced)
-    _name_dimensions(model.graph.input, traced.inputs)
+    model = graph.make_model(f"Keras model {traced.name}", graph_name=traced.name)
+    text.raise_operator_set(model)
+    _refuse_unknown_operators(model, traced, complaints)
+    weights = rearrange(model.graph, {name: variable.numpy() for name, variable in variables.items()})
+    _name_dimensions(model.graph.input[: len(traced.inputs)], traced.inputs)
     _name_dimensions(model.graph.output, traced.outputs)
-    # Guesses about inner tensors, full of symbols such as unk__6; runtimes infer their own.
-    del model.graph.value_info[:]
+    names = rename(model.graph, traced.name, traced.scopes, [spec.name for spec in (*traced.inputs, *traced.outputs)])
+    weights = {names[name]: array for name, array in weights.items()}
     onnx.checker.check_model(model, full_check=True)
+    attach(model.graph, weights)
     return model
 
 
-def _bytes_of(weight: Any) -> int:
-    import numpy as np
+def _to_onnx_graph(traced: TracedModel, opset: int) -> tuple[Any, dict[str, Any]]:
+    """Freeze the function, tables included, and let tf2onnx map it, as its own `from_keras` does from here on.
 
-    bits = {"bfloat16": 16, "string": 0}.get(weight.dtype)
-    return int(np.prod(weight.shape, dtype=np.int64)) * (np.dtype(weight.dtype).itemsize if bits is None else bits // 8)
-
-
-def _to_onnx_graph(traced: TracedModel, opset: int) -> Any:
-    """Freeze the function, tables included, and let tf2onnx map it, as its own `from_keras` does from here on."""
+    Large weights are inputs of the graph that is returned; with it come their variables, by the names of these inputs.
+    """
     import tensorflow as tf
-    import tf2onnx.optimizer
     from tf2onnx import tf_loader, tfonnx
 
     inputs = [tensor.name for tensor in traced.function.inputs[: len(traced.inputs)]]
+    weights = {
+        tensor.op.name: variable
+        for tensor, variable in zip(traced.function.inputs[len(inputs) :], traced.large_variables, strict=False)
+    }
     outputs = [tensor.name for tensor in traced.function.outputs]
+    handlers.register(OPSETS[0])
     names = [spec.name for spec in (*traced.inputs, *traced.outputs)]
     with tf.device("/cpu:0"):
-        frozen, tables = tf_loader.from_trackable(traced.model, traced.function, inputs, outputs, large_model=False)
+        fed = inputs + [f"{name}:0" for name in weights]
+        frozen, tables = tf_loader.from_trackable(traced.model, traced.function, fed, outputs, large_model=False)
+        frozen = inline_calls(frozen, fed, outputs)
+        widen_bfloat16(frozen, traced.scopes)
+        large = freeze_used_otherwise(frozen, weights, [tensor.op.name for tensor in traced.function.outputs])
+        weight_names = unique_names([weights[name].path for name in large], taken=names)
+        inputs += [f"{name}:0" for name in large]
+        names[len(traced.inputs) : len(traced.inputs)] = weight_names
         with tf.Graph().as_default() as tf_graph:
             tf.import_graph_def(frozen, name="")
             graph = tfonnx.process_tf_graph(
@@ -99,45 +130,38 @@ def _to_onnx_graph(traced: TracedModel, opset: int) -> Any:
                 opset=opset,
                 input_names=inputs,
                 output_names=outputs,
+                shape_override=lookups.output_shapes(traced.function.graph, frozen),
                 initialized_tables=tables,
                 tensors_to_rename=dict(zip(inputs + outputs, names, strict=True)),
             )
-        return tf2onnx.optimizer.optimize_graph(graph)
+        variables = [weights[name] for name in large]
+        return optimize(graph), dict(zip(weight_names, variables, strict=True))
 
 
-def _refuse_unknown_operators(model: "onnx.ModelProto", traced: TracedModel) -> None:
+def _refuse_unknown_operators(model: "onnx.ModelProto", traced: TracedModel, complaints: Iterable[str]) -> None:
     """Raise ConversionError if operations are left that ONNX does not have: tf2onnx logs them and goes on."""
     import onnx
 
-    layers = {layer.name for layer in traced.model._flatten_layers()}
+    reasons = {match[1]: match[2] for line in complaints if (match := _FAILURE.match(line))}
     opsets = {entry.domain: entry.version for entry in model.opset_import}
     unknown: dict[str, set[str]] = {}
-    for node in _nodes(model.graph):
-        if not onnx.defs.has(node.op_type, opsets.get(node.domain, 1), node.domain):
-            unknown.setdefault(node.op_type, set()).add(_layer_of(node.name, layers))
+    for node in nodes_of(model.graph):
+        is_known = onnx.defs.has(node.op_type, opsets.get(node.domain, 1), node.domain)
+        if not is_known and (node.domain, node.op_type) not in text.RUNTIME_OPERATORS:
+            where = layer_of(node.name, traced.scopes)
+            reason = f": {reasons[node.name]}" if node.name in reasons else ""
+            unknown.setdefault(node.op_type, set()).add(where + reason)
     if unknown:
         named = "; ".join(f"{op} (in {', '.join(sorted(where))})" for op, where in sorted(unknown.items()))
         raise ConversionError(
-            f"model '{traced.model.name}' uses TensorFlow operations that have no ONNX counterpart here: {named}; "
-            "build these layers of other operations"
+            f"model '{traced.name}' uses TensorFlow operations that have no ONNX counterpart here: {named}; "
+            f"{_advice(unknown)}"
         )
 
 
-def _nodes(graph: "onnx.GraphProto") -> "Iterator[onnx.NodeProto]":
-    for node in graph.node:
-        yield node
-        for attribute in node.attribute:
-            for body in (attribute.g, *attribute.graphs):
-                yield from _nodes(body)
-
-
-def _layer_of(node: str, layers: set[str]) -> str:
-    """Return the innermost layer in a node's path, which holds the layers' names, often numbered once more."""
-    for part in reversed(node.split("/")):
-        for name in (part, re.sub(r"_\d+$", "", part)):
-            if name in layers:
-                return f"layer '{name}'"
-    return f"node '{node}'"
+def _advice(operators: Iterable[str]) -> str:
+    advice = {handlers.ADVICE[operator]: None for operator in operators if operator in handlers.ADVICE}
+    return "; ".join(advice) or "build these layers of other operations"
 
 
 def _name_dimensions(values: "Iterable[onnx.ValueInfoProto]", specs: Iterable[TensorSpec]) -> None:

@@ -3,9 +3,12 @@
 * ExportError
   + MissingDependencyError
   + ModelLoadError
+    + UnsafeModelError
   + HeadInferenceError
   + ConversionError
   + VerificationError
+  + OptimizationError
+  + InputMeaningError
   + PaddingError
   + RepositoryError
 """
@@ -26,6 +29,10 @@ class ModelLoadError(ExportError):
     """What was handed over is no Keras model, or cannot be loaded or called as it is."""
 
 
+class UnsafeModelError(ModelLoadError):
+    """A file would run code or read other files when it is loaded, which `safe_mode` refuses."""
+
+
 class HeadInferenceError(ExportError):
     """What an output means does not follow from the model, or contradicts what was said about it."""
 
@@ -36,6 +43,14 @@ class ConversionError(ExportError):
 
 class VerificationError(ExportError):
     """The ONNX model does not compute what the Keras model computes."""
+
+
+class OptimizationError(ExportError):
+    """A smaller or faster model cannot be made as asked, or its answers are worse than allowed."""
+
+
+class InputMeaningError(ExportError):
+    """What an input is said to mean does not fit the model."""
 
 
 class PaddingError(ExportError):

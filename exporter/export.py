@@ -1,28 +1,39 @@
 """From a Keras model to a version in a model repository."""
 
+import hashlib
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from numpy.typing import ArrayLike
 
 from headgate.exporter import conversion
 from headgate.exporter.conversion import convert
-from headgate.exporter.errors import ConversionError
+from headgate.exporter.custom_objects import import_custom_objects
+from headgate.exporter.errors import ConversionError, ExportError
 from headgate.exporter.examples import named_arrays
+from headgate.exporter.golden import golden_examples
 from headgate.exporter.head_settings import HeadSetting
 from headgate.exporter.heads import build_heads
+from headgate.exporter.input_meanings import FeatureNames, find_input_meanings
 from headgate.exporter.keras_models import SourceModel, load_source
+from headgate.exporter.keras_runs import run_keras
 from headgate.exporter.libraries import quiet, require_libraries, versions
-from headgate.exporter.losses import LOST_LOSS, Loss, losses_of
+from headgate.exporter.losses import LOST_LOSS, losses_of
+from headgate.exporter.metrics import labelled_data
+from headgate.exporter.model_files import add_metadata, count_nodes, size_of, write_model
+from headgate.exporter.optimization import DEFAULT_MAX_METRIC_LOSS, OptimizationPlan, optimize_model
 from headgate.exporter.padding import find_padding, prove_padding
-from headgate.exporter.repository import check_target, write_version
-from headgate.exporter.traced_models import trace
-from headgate.exporter.verification import verify
-from headgate.v1 import Padding, Provenance, Signature, TargetScaling
+from headgate.exporter.repository import check_target, next_version, publish, staged_version
+from headgate.exporter.stages import Stages
+from headgate.exporter.traced_models import TracedModel, trace
+from headgate.exporter.triton import check_triton_config, write_triton_config
+from headgate.exporter.verification import remarks, verify
+from headgate.v1 import Head, InputMeaning, Padding, Provenance, Signature, TargetScaling
+from headgate.v1.golden import GOLDEN_FILE
 from headgate.v1.signatures import METADATA_KEY, SCHEMA_VERSION, signature_to_json
 
 if TYPE_CHECKING:
@@ -34,11 +45,14 @@ class ExportReport:
     """What was exported, and where to.
 
     Attributes:
-        path: the ONNX file.
+        path: the ONNX file; of a dry run, where it would be.
         name: the model's name in the repository.
         version: its version there.
         signature: as stored in the file: inputs, outputs, heads, the comparison with Keras, where the model came from.
         notes: what had to be assumed, one sentence each; worth reading.
+        seconds: how long each stage took.
+        nodes: of the ONNX graph; 0 in a dry run.
+        written: False in a dry run.
     """
 
     path: Path
@@ -46,10 +60,18 @@ class ExportReport:
     version: int
     signature: Signature
     notes: tuple[str, ...]
+    seconds: dict[str, float]
+    nodes: int = 0
+    written: bool = True
+
+    @property
+    def size_bytes(self) -> int:
+        """The size of the ONNX file, and of the file of its weights if it has one; 0 in a dry run."""
+        return size_of(self.path) if self.written else 0
 
 
 def export_model(
-    model: "str | os.PathLike[str] | keras.Model",
+    model: "str | os.PathLike[str] | keras.Model | object",
     repository: str | os.PathLike[str],
     *,
     name: str | None = None,
@@ -61,9 +83,21 @@ def export_model(
     units: str | Sequence[str] | Mapping[str, str | Sequence[str]] | None = None,
     target_scaling: TargetScaling | Mapping[str, Any] | object | None = None,
     paddings: Sequence[str | Padding] = (),
+    feature_names: FeatureNames | None = None,
+    input_meanings: Sequence[InputMeaning] = (),
     examples: ArrayLike | Mapping[str, ArrayLike] | None = None,
     opset: int = conversion.DEFAULT_OPSET,
+    signature: str | None = None,
+    custom_objects: str | Sequence[str] | Mapping[str, Any] | None = None,
+    fp16: bool = False,
+    int8: Literal["dynamic", "static"] | None = None,
+    optimize: Literal["cpu", "cuda"] | None = None,
+    calibration_data: ArrayLike | Mapping[str, ArrayLike] | None = None,
+    labelled: Mapping[str, ArrayLike] | None = None,
+    max_metric_loss: float = DEFAULT_MAX_METRIC_LOSS,
     safe_mode: bool = True,
+    triton_config: bool = False,
+    dry_run: bool = False,
     progress: Callable[[str], None] | None = None,
 ) -> ExportReport:
     """Export a Keras model to `<repository>/<name>/<version>/model.onnx`, together with what its outputs mean.
@@ -73,7 +107,8 @@ def export_model(
     appears complete or not at all.
 
     Args:
-        model: the path of a `.keras` or `.h5` file, or a built keras.Model.
+        model: the path of a `.keras` or `.h5` file or of a SavedModel, or a built keras.Model or tf_keras model, a
+            tf.function with an `input_signature`, or a tf.Module that has one.
         repository: the folder of the model repository; made if it is not there.
         name: letters, digits and `_.-`; default: the file's name without its suffix, or the model's name.
         version: a positive integer that is not taken; default: the next free one.
@@ -94,11 +129,32 @@ def export_model(
             have one size (with what is filled in; default 0, text is filled with ""),
             `"tokens:1,mask=attention"` for a model with an input that tells real elements from those filled in. The
             outputs' axes that have this size are found. Refused where it changes an answer.
-        examples: real inputs to compare on as well: an array [rows, ...], or `{input: array}`. Needed for models that
+        feature_names: the names of the columns of an input [batch, features], for the only such input or by name of
+            input. Clients can then send features by name; the names travel with the model.
+        input_meanings: more that is known of inputs, such as the order of an image's channels. What the model tells
+            itself (vocabularies, the layout of images and the range of pixels) need not be said.
+        examples: real inputs to compare on as well: an array [rows, ...], `{input: array}`, or a DataFrame; where a
+            model has one input, and no feature names are given, the columns' names are them. Needed for models that
             take text, and for subclassed models that take integers, since Keras does not record that.
         opset: the ONNX operator set, 13 to 18.
-        safe_mode: refuse files that hold code (Lambda layers).
-        progress: called with the name of each stage: `load`, `infer heads`, `convert`, `verify`, `write`.
+        signature: the signature of a SavedModel, default `serving_default`, or the tf.function of a tf.Module, default
+            `__call__`.
+        custom_objects: classes and functions of your own that the file names: `{"Attention": Attention}`, or as
+            `"my_layers:Attention"`, one or a list, which is imported, from the current folder as well.
+        fp16: compute in float16: half the size, and faster on GPUs; inputs and outputs stay as they are.
+        int8: compute in 8 bits where that is faster, and store other large weights in 8 bits. `"dynamic"` finds the
+            ranges of activations anew for each batch (transformers, LSTMs, MLPs), `"static"` takes them from
+            `calibration_data` (convolutional networks).
+        optimize: let onnxruntime rewrite the graph now, for `"cpu"` or `"cuda"`, and not only when it is loaded.
+        calibration_data: some hundred real inputs for `int8="static"`, as `examples`; default: these.
+        labelled: held-out data, to measure what fp16, int8 and optimize cost: `{input: array, head: targets}` (`x` and
+            `y` where there is one of them), see `headgate.exporter.metrics.labelled_data`. Default: how much the
+            answers to `examples`, or to random inputs, change.
+        max_metric_loss: refuse a step that makes the accuracy or the R2 of a head worse by more than that.
+        safe_mode: refuse files that hold code (Lambda layers) or read other files when they are loaded.
+        triton_config: write `config.pbtxt` and files of labels for Triton Inference Server beside the versions.
+        dry_run: infer the inputs and the heads, convert nothing and write nothing.
+        progress: called with the name of each stage as it begins; `headgate.exporter.stages.STAGES` are their names.
 
     Raises:
         ExportError: the model cannot be exported as asked; nothing was written.
@@ -106,23 +162,34 @@ def export_model(
     Example:
         export_model("churn.keras", "models", labels=["stays", "leaves"], threshold=0.31)
     """
-    report_stage = progress or (lambda stage: None)
+    stages = Stages(progress)
     if opset not in conversion.OPSETS:
         raise ConversionError(
             f"opset is {opset!r}; give a number from {conversion.OPSETS[0]} to {conversion.OPSETS[-1]}"
         )
 
-    report_stage("load")
+    stages.begin("import")
     require_libraries()
     with quiet():
-        source = load_source(model, safe_mode=safe_mode)
+        plan = OptimizationPlan(fp16, int8, optimize, max_metric_loss)
+        stages.begin("load")
+        source = load_source(
+            model,
+            safe_mode=safe_mode,
+            signature=signature,
+            custom_objects=import_custom_objects(custom_objects or {}),
+        )
         target = name if name is not None else source.name
         check_target(Path(repository), target, version)
+        if triton_config:
+            check_triton_config(Path(repository) / target)
         traced = trace(source.model, examples)
-        arrays = None if examples is None else named_arrays(traced.inputs, examples)
+        meanings = find_input_meanings(traced, feature_names, input_meanings, examples)
+        arrays = None if examples is None else named_arrays(traced.inputs, examples, meanings)
+        calibration = None if calibration_data is None else named_arrays(traced.inputs, calibration_data, meanings)
         found_paddings = find_padding(paddings, traced)
 
-        report_stage("infer heads")
+        stages.begin("infer heads")
         shortcuts = {
             "labels": labels,
             "positive_label": positive_label,
@@ -130,42 +197,96 @@ def export_model(
             "units": units,
             "target_scaling": target_scaling,
         }
-        if source.lost_loss:
-            losses: list[Loss | None] = [LOST_LOSS] * len(traced.outputs)
-        else:
-            losses = losses_of(source.model, [traced.aliases[spec.name] for spec in traced.outputs])
-        built_heads, notes = build_heads(traced, losses, heads, shortcuts)
-        if source.lost_loss:
-            notes.insert(0, f"the loss could not be loaded, so it tells nothing about the heads: {source.lost_loss}")
-
-        report_stage("convert")
-        onnx_model = convert(traced, opset)
-        onnx_bytes = onnx_model.SerializeToString()
-
-        report_stage("verify")
-        signature = Signature(
+        built_heads, notes = _infer_heads(source, traced, heads, shortcuts)
+        notes += conversion.notes_of(traced)
+        model_signature = Signature(
             schema_version=SCHEMA_VERSION,
             inputs=traced.inputs,
             outputs=traced.outputs,
             heads=built_heads,
-            verification=verify(traced, onnx_bytes, arrays),
-            paddings=prove_padding(found_paddings, traced, onnx_bytes, arrays) if found_paddings else [],
+            paddings=found_paddings,
+            input_meanings=meanings,
             provenance=_provenance(source, opset),
         )
+        measured = None if labelled is None else labelled_data(traced.inputs, built_heads, labelled)
+        calibration = plan.calibration(calibration, arrays, measured)
+        if dry_run:
+            number = version or next_version(Path(repository), target)
+            path = Path(repository) / target / str(number) / "model.onnx"
+            return ExportReport(path, target, number, model_signature, tuple(notes), stages.end(), written=False)
 
-    report_stage("write")
-    onnx_model.metadata_props.add(key=METADATA_KEY, value=signature_to_json(signature))
-    folder = write_version(Path(repository), target, version, {"model.onnx": onnx_model.SerializeToString()})
-    return ExportReport(folder / "model.onnx", target, int(folder.name), signature, tuple(notes))
+        stages.begin("convert")
+        onnx_model = convert(traced, opset)
+        nodes = len(onnx_model.graph.node)
+        with staged_version(Path(repository), target) as staging:
+            path = write_model(onnx_model, staging)
+            # From here on the weights are in the file, and need no memory twice.
+            del onnx_model
+
+            stages.begin("verify")
+            runs = run_keras(traced, arrays)
+            model_signature.verification.CopyFrom(verify(traced, path, runs=runs, heads=built_heads))
+            if plan:
+                stages.begin("optimize")
+                optimized = optimize_model(path, plan, traced, built_heads, runs, arrays, calibration, measured)
+                model_signature.optimizations.extend(optimized.steps)
+                notes += optimized.notes
+                nodes = count_nodes(path)
+                stages.begin("verify")
+                model_signature.verification.CopyFrom(
+                    verify(traced, path, runs=runs, heads=built_heads, precision=optimized.precision)
+                )
+            notes += remarks(model_signature.verification, runs)
+            golden = golden_examples(runs, built_heads)
+            if golden is None:
+                notes.append("no golden examples were written: a single row of inputs and outputs is too large")
+            else:
+                model_signature.verification.golden_examples_sha256 = hashlib.sha256(golden).hexdigest()
+                (staging / GOLDEN_FILE).write_bytes(golden)
+            if found_paddings:
+                del model_signature.paddings[:]
+                model_signature.paddings.extend(prove_padding(found_paddings, traced, path, arrays))
+
+            stages.begin("write")
+            add_metadata(path, METADATA_KEY, signature_to_json(model_signature))
+            folder = publish(staging, version)
+    if triton_config:
+        write_triton_config(folder.parent, model_signature)
+    return ExportReport(
+        path=folder / "model.onnx",
+        name=target,
+        version=int(folder.name),
+        signature=model_signature,
+        notes=tuple(notes),
+        seconds=stages.end(),
+        nodes=nodes,
+    )
+
+
+def _infer_heads(
+    source: SourceModel,
+    traced: TracedModel,
+    settings: Mapping[str, HeadSetting] | None,
+    shortcuts: Mapping[str, Any],
+) -> tuple[list[Head], list[str]]:
+    if not source.lost_loss:
+        return build_heads(
+            traced, losses_of(source.model, [traced.aliases[spec.name] for spec in traced.outputs]), settings, shortcuts
+        )
+    heads, notes = build_heads(traced, [LOST_LOSS] * len(traced.outputs), settings, shortcuts)
+    lost = f"the loss could not be loaded, so it tells nothing about the heads: {source.lost_loss}"
+    return heads, [lost, *notes]
 
 
 def _provenance(source: SourceModel, opset: int) -> Provenance:
     # https://reproducible-builds.org/specs/source-date-epoch/
-    seconds = int(os.environ.get("SOURCE_DATE_EPOCH", time.time()))
+    epoch = os.environ.get("SOURCE_DATE_EPOCH", str(int(time.time())))
+    if not epoch.isdecimal():
+        raise ExportError(f"SOURCE_DATE_EPOCH is '{epoch}'; give it the seconds since 1970, or unset it")
     return Provenance(
         source_file=source.file,
         source_sha256=source.sha256,
-        exported_at=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds)),
+        exported_at=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(int(epoch))),
         opset=opset,
         versions=versions(),
     )

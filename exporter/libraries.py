@@ -75,15 +75,20 @@ class _Records(logging.Handler):
 
 @contextmanager
 def quiet() -> Iterator[list[str]]:
-    """Keep Python's warnings and the libraries' logs off stderr; give the list of what they logged as errors."""
+    """Keep Python's warnings and the libraries' logs off stderr; give the list of what they logged as errors.
+
+    They are let through where the logger `headgate.exporter` is enabled for DEBUG.
+    """
     records = _Records()
     loggers = [logging.getLogger(name) for name in _CHATTY]
     before = [(logger.handlers, logger.propagate) for logger in loggers]
-    for logger in loggers:
-        logger.handlers, logger.propagate = [records], False
+    verbose = logging.getLogger("headgate.exporter").isEnabledFor(logging.DEBUG)
+    for logger, (handlers, propagate) in zip(loggers, before, strict=True):
+        logger.handlers, logger.propagate = [*(handlers if verbose else []), records], verbose and propagate
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+            if not verbose:
+                warnings.simplefilter("ignore")
             yield records.lines
     finally:
         for logger, (handlers, propagate) in zip(loggers, before, strict=True):

@@ -72,12 +72,11 @@ def describe_loss(loss: Any) -> Loss:
 
     if isinstance(loss, str):
         loss = keras.losses.get(loss)
-    if isinstance(loss, keras.losses.Loss):
-        names = [_snake_case(cls.__name__) for cls in type(loss).__mro__]
-    else:
-        names = [getattr(loss, "__name__", type(loss).__name__)]
+    # A function has a name; losses of tf_keras keep from_logits in their configuration only.
+    names = [loss.__name__] if hasattr(loss, "__name__") else [_snake_case(cls.__name__) for cls in type(loss).__mro__]
     known = next((name for name in names if name in _FAMILIES), None)
-    from_logits = bool(getattr(loss, "from_logits", False))
+    config = loss.get_config() if known and hasattr(loss, "get_config") else {}
+    from_logits = bool(getattr(loss, "from_logits", config.get("from_logits", False)))
     return Loss(known or names[0], _FAMILIES[known] if known else "other", from_logits)
 
 

@@ -9,10 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headgate.exporter.errors import PaddingError, listed, reason_of
+from headgate.exporter.keras_runs import BATCH_SIZES
+from headgate.exporter.random_inputs import RandomInputs
+from headgate.exporter.sessions import OnnxModel, open_session
+from headgate.exporter.tolerances import precision_of, tolerance_of
 from headgate.exporter.traced_models import Arrays, TracedModel
-from headgate.exporter.verification import BATCH_SIZES, open_session, random_tensor, tolerances_of, vocabulary_of
-from headgate.v1 import DataType, PaddedInput, PaddedOutput, Padding, TensorSpec
+from headgate.v1 import FreeSize, PaddedInput, PaddedOutput, Padding, Tolerance
 from headgate.v1.paddings import check_paddings
+from headgate.v1.parity import compare
 from headgate.v1.tensors import format_shape
 
 _AXIS = re.compile(r"(?P<input>[^:=]+):(?P<axis>\d+)(=(?P<fill>.+))?")
@@ -65,18 +69,18 @@ def find_padding(paddings: Sequence[str | Padding], traced: TracedModel) -> list
 
 
 def prove_padding(
-    paddings: Sequence[Padding], traced: TracedModel, onnx_bytes: bytes, examples: Arrays | None = None
+    paddings: Sequence[Padding], traced: TracedModel, onnx_model: OnnxModel, examples: Arrays | None = None
 ) -> list[Padding]:
     """Run an ONNX model on inputs as they are and filled up; return the paddings with the outputs that they reach.
 
-    Random inputs (of models that take no text) are of random sizes up to 32, given ones as they came, and up to 32
-    elements are filled in. An axis of an output that has the padded size in all runs is cut back. What is left of each
-    output has to be the same, within the tolerances of `headgate.exporter.verification`.
+    Random inputs are of random sizes up to 32, given ones as they came, and up to 32 elements are filled in. An axis of
+    an output that has the padded size in all runs is cut back. What is left of each output has to be the same, within
+    the tolerances of `headgate.exporter.tolerances`.
 
     Raises:
         PaddingError: it is not, or the model cannot run on such inputs.
     """
-    runs = _run(paddings, traced, onnx_bytes, examples)
+    runs = _run(paddings, traced, onnx_model, examples)
     proven = []
     for index, padding in enumerate(paddings):
         reached = [
@@ -88,7 +92,8 @@ def prove_padding(
         proven.append(Padding(inputs=padding.inputs, mask=padding.mask, outputs=reached))
     for run in runs:
         for spec in traced.outputs:
-            _compare(spec.name, run, proven, *tolerances_of(traced))
+            expected = run.expected[spec.name]
+            _compare(run, proven, tolerance_of(spec.name, [expected], precision_of(traced, expected)))
     return proven
 
 
@@ -107,8 +112,10 @@ class _Run:
         return sizes == (self.sizes[padding], self.larger[padding])
 
 
-def _run(paddings: Sequence[Padding], traced: TracedModel, onnx_bytes: bytes, examples: Arrays | None) -> list[_Run]:
-    session = open_session(onnx_bytes)
+def _run(
+    paddings: Sequence[Padding], traced: TracedModel, onnx_model: OnnxModel, examples: Arrays | None
+) -> list[_Run]:
+    session = open_session(onnx_model)
     names = [spec.name for spec in traced.outputs]
     random = np.random.default_rng(0)
     runs = []
@@ -141,24 +148,27 @@ def _run(paddings: Sequence[Padding], traced: TracedModel, onnx_bytes: bytes, ex
 def _batches(
     paddings: Sequence[Padding], traced: TracedModel, examples: Arrays | None, random: np.random.Generator
 ) -> Iterator[Arrays]:
-    vocabulary = vocabulary_of(traced)
-    takes_text = any(spec.datatype == DataType.DATA_TYPE_STRING for spec in traced.inputs)
+    random_inputs = RandomInputs(traced)
     for rows in BATCH_SIZES * 2:
         if examples is not None:
             yield {name: array.take(range(rows), axis=0, mode="wrap") for name, array in examples.items()}
-        if not takes_text:
-            specs = {spec.name: TensorSpec(datatype=spec.datatype, shape=spec.shape) for spec in traced.inputs}
-            for padding in paddings:
-                size = int(random.integers(1, _MAX_SIZE + 1))
-                for padded in padding.inputs:
-                    specs[padded.input].shape[padded.axis] = size
-                if padding.mask:
-                    specs[padding.mask].shape[1] = size
-            inputs = {name: random_tensor(spec, rows, _MAX_SIZE, vocabulary, random) for name, spec in specs.items()}
-            for padding in paddings:
-                if padding.mask:
-                    inputs[padding.mask] = np.ones_like(inputs[padding.mask])
-            yield inputs
+        sizes = {
+            (spec.name, axis): _MAX_SIZE
+            for spec in traced.inputs
+            for axis, size in enumerate(spec.shape)
+            if axis and size < 0
+        }
+        for padding in paddings:
+            size = int(random.integers(1, _MAX_SIZE + 1))
+            sizes |= {(padded.input, padded.axis): size for padded in padding.inputs}
+            if padding.mask:
+                sizes[padding.mask, 1] = size
+        free_sizes = [FreeSize(input=name, axis=axis, size=size) for (name, axis), size in sizes.items()]
+        inputs = random_inputs.draw(rows, free_sizes)
+        for padding in paddings:
+            if padding.mask:
+                inputs[padding.mask] = np.ones_like(inputs[padding.mask])
+        yield inputs
 
 
 def _fill_up(inputs: Arrays, paddings: Sequence[Padding], added: Sequence[int]) -> Arrays:
@@ -178,7 +188,8 @@ def _append(array: NDArray[Any], axis: int, count: int, fill: Any) -> NDArray[An
     return np.concatenate([array, np.full(shape, fill, array.dtype)], axis)
 
 
-def _compare(name: str, run: _Run, paddings: Sequence[Padding], absolute: float, relative: float) -> None:
+def _compare(run: _Run, paddings: Sequence[Padding], tolerance: Tolerance) -> None:
+    name = tolerance.output
     expected, actual = run.expected[name], run.actual[name]
     for padding, size in zip(paddings, run.sizes, strict=True):
         for output in padding.outputs:
@@ -191,16 +202,12 @@ def _compare(name: str, run: _Run, paddings: Sequence[Padding], absolute: float,
             f"padding changes the shape of {what}: {format_shape(expected.shape)} becomes "
             f"{format_shape(actual.shape)}, which cannot be cut back; leave this padding out"
         )
-    if expected.dtype.kind in "SUO":
-        difference = "" if np.array_equal(expected, actual) else "to another text"
-    else:
-        close = np.isclose(actual, expected, rtol=relative, atol=absolute, equal_nan=True)
-        difference = "" if close.all() else f"by up to {np.abs(actual.astype(float) - expected).max():.3g}"
-    if difference:
+    difference = compare(expected, actual, tolerance.absolute, tolerance.relative)
+    if not difference.is_allowed:
         raise PaddingError(
-            f"padding changes {what} {difference}, allowed is {absolute:g} + {relative:g} of the value: the model "
-            "takes what is filled in for data; mask it (Embedding(mask_zero=True), Masking, a mask input), give "
-            "another fill value, or leave this padding out"
+            f"padding changes {what}: {difference}, allowed is {tolerance.absolute:.3g} + {tolerance.relative:g} of "
+            "the value: the model takes what is filled in for data; mask it (Embedding(mask_zero=True), Masking, a "
+            "mask input), give another fill value, or leave this padding out"
         )
 
 

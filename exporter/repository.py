@@ -5,7 +5,7 @@ import os
 import re
 import shutil
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
 from headgate.exporter.errors import RepositoryError
@@ -38,41 +38,74 @@ def next_version(repository: Path, name: str) -> int:
     return max((int(name) for name in names if re.fullmatch(r"[0-9]+", name)), default=0) + 1
 
 
-def write_version(repository: Path, name: str, version: int | None, files: Mapping[str, bytes]) -> Path:
-    """Write the files of one version so that it appears complete or not at all; return its folder.
+@contextlib.contextmanager
+def staged_version(repository: Path, name: str) -> Iterator[Path]:
+    """Yield a hidden folder beside a model's versions, for files of which `publish` makes a version in one step.
 
-    The files are written to a hidden folder beside the version's own, flushed to the disk, and renamed into place. The
-    rename fails where another export was faster, which then keeps its version.
-
-    Args:
-        repository: made if it is not there.
-        name: the model's name.
-        version: None for the next free one.
-        files: contents by file name.
+    When the context ends, a folder that was not published is deleted, and so are folders that were made for it.
 
     Raises:
-        RepositoryError: the version exists, or the disk refuses.
+        RepositoryError: the disk refuses.
     """
     folder = repository / name
+    made = [path for path in (folder, *folder.parents) if not path.exists()]
     staging = folder / f".export-{uuid.uuid4().hex}"
     try:
         try:
             staging.mkdir(parents=True)
-            for file_name, content in files.items():
-                _write(staging / file_name, content)
-            _flush_folder(staging)
-            target = _publish(staging, repository, name, version)
-            _flush_folder(folder)
+            yield staging
         finally:
             shutil.rmtree(staging, ignore_errors=True)
-    except OSError as error:
+    except BaseException as error:
+        # Ctrl-C too leaves nothing behind; folders that another export filled meanwhile stay.
         with contextlib.suppress(OSError):
-            folder.rmdir()
-        raise RepositoryError(f"cannot write to '{folder}': {error}") from error
+            for path in made:
+                path.rmdir()
+        if isinstance(error, OSError):
+            raise RepositoryError(f"cannot write to '{folder}': {error}") from error
+        raise
+
+
+def publish(staging: Path, version: int | None) -> Path:
+    """Make a version of a staged folder, so that it appears complete or not at all; return its new path.
+
+    The files are flushed to the disk, and the folder is renamed. That fails where another export was faster, which then
+    keeps its version.
+
+    Args:
+        staging: from `staged_version`; holds files only.
+        version: None for the next free one.
+
+    Raises:
+        RepositoryError: the version exists.
+        OSError: the disk refuses.
+    """
+    for file in staging.iterdir():
+        _flush(file)
+    _flush(staging)
+    folder = staging.parent
+    target = _rename(staging, folder.parent, folder.name, version)
+    _flush(folder)
     return target
 
 
-def _publish(staging: Path, repository: Path, name: str, version: int | None) -> Path:
+def delete_version(folder: Path) -> None:
+    """Delete a version in one step, so that no server sees half of one; it may be gone already.
+
+    Raises:
+        RepositoryError: the disk refuses.
+    """
+    removed = folder.with_name(f".removed-{uuid.uuid4().hex}")
+    try:
+        folder.rename(removed)
+        shutil.rmtree(removed)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise RepositoryError(f"cannot delete '{folder}': {error}") from error
+
+
+def _rename(staging: Path, repository: Path, name: str, version: int | None) -> Path:
     for _ in range(_ATTEMPTS):
         target = repository / name / str(version or next_version(repository, name))
         if not target.exists():
@@ -87,15 +120,8 @@ def _publish(staging: Path, repository: Path, name: str, version: int | None) ->
     raise RepositoryError(f"other exports keep taking the next version of '{name}'; try again")
 
 
-def _write(path: Path, content: bytes) -> None:
-    with path.open("xb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _flush_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

@@ -1,188 +1,311 @@
-"""A Keras model as one function of named tensors."""
+"""A model as one function of named tensors."""
 
-import inspect
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
+from headgate.exporter.entry_points import EntryPoint, Examples, entry_point_of
 from headgate.exporter.errors import ConversionError, ModelLoadError, reason_of
+from headgate.exporter.large_weights import LARGE_BYTES, large_variables, replaced
 from headgate.exporter.names import clean_name, unique_names
+from headgate.exporter.recurrent import native_recurrence
+from headgate.exporter.time_distributed import steps_as_rows
 from headgate.v1 import TensorSpec
 from headgate.v1.tensors import data_type_of
 
-if TYPE_CHECKING:
-    import keras
-
 Arrays = dict[str, NDArray[Any]]
+
+#: What passes values on: the operation before it tells what an output means.
+_PASSING_OPS = ("Identity", "IdentityN", "Reshape", "Squeeze", "ExpandDims", "Cast", "StopGradient", "EnsureShape")
+_CALL_OPS = ("PartitionedCall", "StatefulPartitionedCall")
+_RANDOM_OP = re.compile(r"(Stateless|Parameterized)?(Truncated|Random|Multinomial|Rng).*")
 
 
 @dataclass(frozen=True)
 class TracedModel:
-    """A Keras model with named inputs and outputs, and the TensorFlow graph that it computes.
+    """A model with named inputs and outputs, and the TensorFlow graph that it computes.
 
     Attributes:
-        model: the Keras model.
+        name: the model's name.
+        model: what owns the variables and tables: a keras.Model, a tf_keras model, a SavedModel or a tf.Module.
         inputs: one spec an input; the first dimension is the batch, -1.
-        outputs: one spec an output, in Keras' order; the first dimension is the batch, -1.
-        aliases: for each output all names that Keras knows it by, the one in `outputs` among them.
-        structure: the model's inputs as `model.call` takes them, with names in place of tensors.
+        outputs: one spec an output, in the model's order; the first dimension is the batch, -1.
+        aliases: for each output all names that the model knows it by, the one in `outputs` among them.
+        layers: the Keras layers, nested ones and the model itself among them; empty where it is not made of layers.
+        scopes: the names of these layers by the names that they have in the graph.
         function: the tf ConcreteFunction; its first tensors are the inputs, its results the outputs, in the same order.
+        large_variables: the weights that are further inputs of `function` (see `headgate.exporter.large_weights`).
+        call: runs the model itself on tensors in the order of `inputs`, eagerly and in inference mode.
     """
 
-    model: "keras.Model"
+    name: str
+    model: Any
     inputs: list[TensorSpec]
     outputs: list[TensorSpec]
     aliases: dict[str, set[str]]
-    structure: Any
+    layers: list[Any]
+    scopes: dict[str, str]
     function: Any
+    large_variables: list[Any]
+    call: Callable[..., list[Any]]
 
     def predict(self, inputs: Mapping[str, NDArray[Any]]) -> Arrays:
-        """Run the Keras model itself, eagerly and in inference mode, on named inputs."""
+        """Run the model itself, eagerly and in inference mode, on named inputs."""
         import tensorflow as tf
 
         with tf.device("/cpu:0"):
-            outputs = _call(self.model, self.structure, {name: tf.constant(array) for name, array in inputs.items()})
+            outputs = self.call(*[tf.constant(inputs[spec.name]) for spec in self.inputs])
         return {spec.name: output.numpy() for spec, output in zip(self.outputs, outputs, strict=True)}
 
     def last_op(self, output: str) -> str:
         """Return the type of the TensorFlow op that computes an output, past those that only pass values on."""
         index = next(i for i, spec in enumerate(self.outputs) if spec.name == output)
-        op = self.function.outputs[index].op
-        while op.type in ("Identity", "Reshape", "Squeeze", "ExpandDims", "Cast", "StopGradient"):
-            op = op.inputs[0].op
-        return str(op.type)
+        return _Nodes(self.function.graph.as_graph_def()).last_op(self.function.outputs[index].name)
 
 
-def trace(model: "keras.Model", examples: "ArrayLike | Mapping[str, ArrayLike] | None" = None) -> TracedModel:
+def trace(model: Any, examples: Examples = None, *, large_bytes: int = LARGE_BYTES) -> TracedModel:
     """Trace a built model in inference mode.
 
-    A model's input tensors are named by its Input layers; those of a subclassed model by the keys of the dictionary
-    that it is called with, else `input`. Outputs are named by the keys of the dictionary that the model returns, else
-    by the output layers, else `output`. Names hold only letters, digits and `_.-`, and are unique.
+    A Keras model's input tensors are named by its Input layers; those of a subclassed model by its arguments or the
+    keys of the dictionary that it is called with, else `input`; those of a function by its signature. Outputs are
+    named by the keys of the dictionary that the model returns, else by the output layers, else `output`. Names hold
+    only letters, digits and `_.-`, and are unique.
 
     Args:
-        model: a built model.
-        examples: tell the types of a subclassed model's inputs, which Keras does not record; default floating point.
+        model: a built keras.Model or tf_keras model, or a `headgate.exporter.entry_points.TensorFunction`.
+        examples: tell the types of a subclassed model's inputs, which Keras does not record (default floating point),
+            and their shapes where it takes several arguments.
+        large_bytes: weights of at least so many bytes become inputs of the function.
 
     Raises:
         ModelLoadError: the inputs are not known, or the model has no weights yet.
-        ConversionError: the model cannot be traced, or an output has no batch dimension.
+        ConversionError: the model cannot be traced, an output has no batch dimension, or predictions draw random
+            numbers or change the model.
     """
     import keras
     import tensorflow as tf
 
-    paths, tensors, structure = _inputs_of(model, examples)
-    names = unique_names(clean_name(path, "input") for path in paths)
-    specs = [_input_spec(name, shape, dtype) for name, (shape, dtype) in zip(names, tensors, strict=True)]
-    structure = keras.tree.pack_sequence_as(structure, names)
-    keras_paths: list[tuple[Any, ...]] = []
+    entry = entry_point_of(model, examples)
+    names = unique_names(clean_name(name, "input") for name in entry.input_names)
+    tensor_specs = [leaf for leaf in keras.tree.flatten(entry.arguments) if isinstance(leaf, tf.TensorSpec)]
+    specs = [_input_spec(name, spec) for name, spec in zip(names, tensor_specs, strict=True)]
+    paths: list[tuple[Any, ...]] = []
+    assigned: set[int] = set()
+    large = large_variables(entry.layers, large_bytes)
 
-    def flat_model(*tensors: Any) -> list[Any]:
-        result = _call(model, structure, dict(zip(names, tensors, strict=True)), keras_paths)
-        return [tf.identity(output) for output in result]
+    def call(*tensors: Any) -> Any:
+        remaining = iter(tensors)
+        args, kwargs = keras.tree.map_structure(
+            lambda leaf: next(remaining) if isinstance(leaf, tf.TensorSpec) else leaf, entry.arguments
+        )
+        return entry.call(*args, **kwargs)
+
+    def flat_call(*tensors: Any) -> list[Any]:
+        weights = tensors[len(specs) :]
+        with replaced(large, weights) as scope, native_recurrence(entry.layers), steps_as_rows(entry.layers):
+            before = dict(scope.state_mapping)
+            result = keras.tree.flatten_with_path(call(*tensors[: len(specs)]))
+        assigned.update(key for key, value in scope.state_mapping.items() if value is not before.get(key))
+        paths[:] = [path for path, _ in result]
+        return [tf.identity(_served(output)) for _, output in result]
 
     signature = [
-        tf.TensorSpec([None if size < 0 else size for size in spec.shape], dtype, name=f"headgate_input_{index}")
-        for index, (spec, (_, dtype)) in enumerate(zip(specs, tensors, strict=True))
+        tf.TensorSpec([None if size < 0 else size for size in spec.shape], tensor.dtype, name=f"headgate_input_{index}")
+        for index, (spec, tensor) in enumerate(zip(specs, tensor_specs, strict=True))
     ]
-    weights = len(model.weights)
+    signature += [
+        tf.TensorSpec(variable.shape, variable.dtype, name=f"headgate_weight_{index}")
+        for index, variable in enumerate(large)
+    ]
+    weights = _weights_of(entry)
+    for layer in reversed(entry.layers):
+        if getattr(layer, "stateful", False):
+            raise ConversionError(
+                f"layer '{layer.name}' of model '{entry.name}' is stateful, and requests are not: build the model with "
+                "stateful=False and the same weights"
+            )
     try:
-        function = tf.function(flat_model, autograph=False).get_concrete_function(*signature)
+        with _names_of_scopes(entry.layers) as scopes:
+            function = tf.function(flat_call, autograph=False).get_concrete_function(*signature)
     except Exception as error:
         raise ConversionError(
-            f"model '{model.name}' cannot be traced as a TensorFlow graph: {reason_of(error)}; "
+            f"model '{entry.name}' cannot be traced as a TensorFlow graph: {reason_of(error)}; "
             "it has to be built of Keras layers, keras.ops and TensorFlow functions"
         ) from error
-    if len(model.weights) != weights:
-        raise ModelLoadError(f"model '{model.name}' is not fully built; call it once on a batch of data, or train it")
+    if _weights_of(entry) != weights:
+        raise ModelLoadError(f"model '{entry.name}' is not fully built; call it once on a batch of data, or train it")
+    _refuse_changing_models(entry, function, scopes, assigned)
 
-    layer_names = _output_layer_names(model, len(function.outputs))
+    output_names = entry.output_names if len(entry.output_names) == len(paths) else [""] * len(paths)
     aliases: dict[str, set[str]] = {}
     outputs: list[TensorSpec] = []
-    for path, layer, tensor in zip(keras_paths, layer_names, function.outputs, strict=True):
+    for path, layer, tensor in zip(paths, output_names, function.outputs, strict=True):
         key = "_".join(str(part) for part in path if isinstance(part, str))
-        fallback = "output" if len(keras_paths) == 1 else f"output_{len(outputs)}"
+        fallback = "output" if len(paths) == 1 else f"output_{len(outputs)}"
         [name] = unique_names([clean_name(key or layer or fallback, fallback)], taken=[*names, *aliases])
         aliases[name] = {name, key, layer} - {""}
         outputs.append(_output_spec(name, tensor))
-    return TracedModel(model, specs, outputs, aliases, structure, function)
+    return TracedModel(
+        name=entry.name,
+        model=entry.owner,
+        inputs=specs,
+        outputs=outputs,
+        aliases=aliases,
+        layers=entry.layers,
+        scopes=scopes,
+        function=function,
+        large_variables=large,
+        call=lambda *tensors: [_served(output) for output in keras.tree.flatten(call(*tensors))],
+    )
 
 
-def _call(model: Any, structure: Any, tensors: Mapping[str, Any], paths: list[Any] | None = None) -> list[Any]:
-    import keras
+def _served(output: Any) -> Any:
+    """Widen bfloat16, which neither numpy nor the protocols have."""
+    import tensorflow as tf
 
-    result = model(keras.tree.map_structure(tensors.__getitem__, structure), training=False)
-    if paths is not None:
-        paths[:] = [path for path, _ in keras.tree.flatten_with_path(result)]
-    return list(keras.tree.flatten(result))
+    return tf.cast(output, tf.float32) if output.dtype == tf.bfloat16 else output
 
 
-def _inputs_of(model: Any, examples: Any) -> tuple[list[str], list[tuple[Any, str]], Any]:
-    """Return names, (shape, dtype) pairs and the structure of a model's inputs, in Keras' flat order."""
-    import keras
-
-    if getattr(model, "inputs", None):
-        structure = model.input if hasattr(model, "input") else model.inputs[0]
-        flat = keras.tree.flatten(structure)
-        names = [tensor._keras_history.operation.name for tensor in flat]
-        return names, [(tensor.shape, keras.backend.standardize_dtype(tensor.dtype)) for tensor in flat], structure
-    structure = _mark_shapes((model.get_build_config() or {}).get("input_shape"))
-    shapes = [shape.sizes for shape in keras.tree.flatten(structure)]
-    parameters = inspect.signature(model.call).parameters.values()
-    needed = [p.name for p in parameters if p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD]
-    if not shapes or not all(shapes) or len(needed) > 1:
-        raise ModelLoadError(
-            f"the inputs of model '{model.name}' are not known, since it takes more than one argument or was never "
-            "called; wrap it: keras.Model(inputs, model(*inputs))"
-        )
-    names = [
-        "_".join(map(str, path if path and isinstance(path[0], str) else ("input", *path)))
-        for path, _ in keras.tree.flatten_with_path(structure)
-    ]
-    if examples is None:
-        return names, [(shape, keras.config.floatx()) for shape in shapes], structure
-    arrays = examples if isinstance(examples, Mapping) else {names[0]: examples}
-    return names, [(shape, _dtype_of(arrays.get(name))) for name, shape in zip(names, shapes, strict=True)], structure
+def _weights_of(entry: EntryPoint) -> int:
+    return len(entry.owner.weights) if entry.layers else 0
 
 
-def _dtype_of(example: ArrayLike | None) -> str:
-    """Return the type of the input that takes an example: floating point of any width counts as Keras' default."""
-    import keras
+@contextmanager
+def _names_of_scopes(layers: Iterable[Any]) -> Iterator[dict[str, str]]:
+    """Give layers names that TensorFlow takes as scopes while the context lasts; yield their own names by these.
 
-    dtype = np.asarray(example).dtype
-    if dtype.kind in "SUO" and example is not None:
-        return "string"
-    return dtype.name if dtype.kind in "iub" else str(keras.config.floatx())
-
-
-@dataclass(frozen=True)
-class _Shape:
-    """A shape as one leaf, where Keras would see a list of numbers."""
-
-    sizes: tuple[int | None, ...]
-
-
-def _mark_shapes(shapes: Any) -> Any:
-    if isinstance(shapes, Mapping):
-        return {name: _mark_shapes(shape) for name, shape in shapes.items()}
-    if isinstance(shapes, list | tuple):
-        if all(size is None or isinstance(size, int) for size in shapes):
-            return _Shape(tuple(shapes))
-        return [_mark_shapes(shape) for shape in shapes]
-    return []
+    Keras takes every name without a slash, eagerly; in a graph TensorFlow refuses spaces, umlauts and more.
+    """
+    renamed = []
+    scopes: dict[str, str] = {}
+    for layer in layers:
+        name = re.sub(r"[^A-Za-z0-9_.-]+", "_", layer.name).lstrip("_-") or "layer"
+        scopes[name] = layer.name
+        if name != layer.name:
+            # tf_keras has no setter for the name.
+            attribute = "_name" if hasattr(layer, "_name") else "name"
+            renamed.append((layer, attribute, layer.name))
+            setattr(layer, attribute, name)
+    try:
+        yield scopes
+    finally:
+        for layer, attribute, name in renamed:
+            setattr(layer, attribute, name)
 
 
-def _input_spec(name: str, shape: Sequence[int | None], dtype: str) -> TensorSpec:
+def _refuse_changing_models(entry: EntryPoint, function: Any, scopes: Mapping[str, str], assigned: set[int]) -> None:
+    """Raise ConversionError if predictions draw random numbers or assign to variables: ONNX models are functions.
+
+    Args:
+        entry: the model.
+        function: its graph.
+        scopes: the names of the layers by those that they have in the graph.
+        assigned: the variables, by id, that Keras layers assign to.
+    """
+    nodes = _Nodes(function.graph.as_graph_def())
+    # Recurrent layers draw what to drop out, and do not use it.
+    used = {id(node) for node in nodes.used(tensor.name for tensor in function.outputs)}
+    for node in nodes.all():
+        if id(node) in used and _RANDOM_OP.fullmatch(node.op):
+            does, instead = "draws random numbers", "leave that to training (if training: ...)"
+        elif re.fullmatch("Assign.*VariableOp", node.op):
+            does, instead = "changes its variables", "keep state outside of the model"
+        else:
+            continue
+        where = next((layer for layer in map(scopes.get, _scopes_of(node.name)) if layer), None)
+        break
+    else:
+        variables = [variable for layer in entry.layers for variable in layer.variables]
+        assigned = assigned - {id(variable) for variable in variables if variable.name == "seed_generator_state"}
+        if not assigned:
+            return
+        does, instead = "changes its variables", "keep state outside of the model"
+        owners = [layer for layer in entry.layers if assigned & {id(variable) for variable in layer.variables}]
+        where = owners[-1].name if owners else None
+    what = f"layer '{where}' of model '{entry.name}'" if where else f"model '{entry.name}'"
+    raise ConversionError(f"{what} {does} when it predicts, which cannot be exported; {instead}")
+
+
+def _scopes_of(node: str) -> Iterator[str]:
+    """Yield the scopes in a node's path, the innermost first, each as it is and without the number at its end."""
+    for part in reversed(node.split("/")[:-1]):
+        yield from (part, re.sub(r"_\d+$", "", part))
+
+
+class _Nodes:
+    """The nodes of a graph and of the functions that it calls."""
+
+    def __init__(self, graph: Any) -> None:
+        self._nodes = {node.name: node for node in graph.node}
+        self._functions = {function.signature.name: function for function in graph.library.function}
+        self._bodies = {
+            name: {node.name: node for node in function.node_def} for name, function in self._functions.items()
+        }
+
+    def all(self) -> Iterator[Any]:
+        """Yield every node."""
+        yield from self._nodes.values()
+        for body in self._bodies.values():
+            yield from body.values()
+
+    def used(self, tensors: Iterable[str]) -> Iterator[Any]:
+        """Yield the nodes that tensors of the graph are computed from, those of the functions that are called too."""
+        seen = set()
+        pending = [(self._nodes, tensor) for tensor in tensors]
+        while pending:
+            nodes, tensor = pending.pop()
+            node = nodes.get(tensor.partition(":")[0])
+            if node is None or tensor.startswith("^") or id(node) in seen:
+                continue
+            seen.add(id(node))
+            yield node
+            pending += [(nodes, name) for name in node.input]
+            for value in node.attr.values():
+                for called in (value.func, *value.list.func):
+                    if called.name in self._functions:
+                        results = self._functions[called.name].ret.values()
+                        pending += [(self._bodies[called.name], result) for result in results]
+
+    def last_op(self, tensor: str) -> str:
+        """Return the type of the op that computes a tensor of the graph, past those that only pass values on."""
+        nodes = self._nodes
+        # How to go on from the arguments of a function: the node that calls it, and the nodes around that.
+        callers: list[tuple[Any, Sequence[str], dict[str, Any]]] = []
+        while True:
+            name, *_, index = tensor.split(":") if ":" in tensor else (tensor, "0")
+            if name not in nodes:
+                call, arguments, nodes = callers.pop()
+                tensor = call.input[arguments.index(name)]
+                continue
+            node = nodes[name]
+            if node.op in _CALL_OPS:
+                function = self._functions[node.attr["f"].func.name]
+                callers.append((node, [argument.name for argument in function.signature.input_arg], nodes))
+                nodes = self._bodies[node.attr["f"].func.name]
+                tensor = function.ret[function.signature.output_arg[int(index)].name]
+            elif node.op in _PASSING_OPS:
+                tensor = node.input[int(index) if node.op == "IdentityN" else 0]
+            else:
+                return str(node.op)
+
+
+def _input_spec(name: str, tensor: Any) -> TensorSpec:
+    dtype = tensor.dtype.name
     try:
         datatype = data_type_of(object if dtype == "string" else dtype)
     except (TypeError, ValueError):
         raise ConversionError(
             f"input '{name}' has type {dtype}, which cannot be served; cast inside the model"
         ) from None
-    return TensorSpec(name=name, datatype=datatype, shape=[-1, *(-1 if size is None else size for size in shape[1:])])
+    if not tensor.shape.rank:
+        came = "no known rank" if tensor.shape.rank is None else "no dimensions"
+        raise ConversionError(f"input '{name}' has {came}; its first dimension has to be the batch, of any size")
+    sizes = tensor.shape.as_list()
+    return TensorSpec(name=name, datatype=datatype, shape=[-1, *(-1 if size is None else size for size in sizes[1:])])
 
 
 def _output_spec(name: str, tensor: Any) -> TensorSpec:
@@ -200,10 +323,3 @@ def _output_spec(name: str, tensor: Any) -> TensorSpec:
             f"output '{name}' has type {tensor.dtype.name}, which cannot be served; cast it"
         ) from None
     return TensorSpec(name=name, datatype=datatype, shape=shape)
-
-
-def _output_layer_names(model: Any, count: int) -> list[str]:
-    """Return the name of the layer that makes each output, empty where Keras does not know it."""
-    if getattr(model, "inputs", None):
-        return [tensor._keras_history.operation.name for tensor in model.outputs]
-    return [""] * count

@@ -1,163 +1,187 @@
 """Whether the ONNX model computes what the Keras model computes."""
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from headgate.decoders import DecodeOptions, decoder_for
+from headgate.exporter.divergence import describe_divergence
 from headgate.exporter.errors import VerificationError, reason_of
+from headgate.exporter.keras_runs import BATCH_SIZES, KerasRun, run_keras
+from headgate.exporter.sessions import SERVED_LEVEL, OnnxModel, open_session
+from headgate.exporter.tolerances import (
+    Precision,
+    is_telling,
+    measured,
+    movements,
+    precision_of,
+    spread_of,
+    tolerance_of,
+)
 from headgate.exporter.traced_models import Arrays, TracedModel
-from headgate.v1 import DataType, ParityCheck, TensorSpec, Verification
-from headgate.v1.tensors import NUMPY_DTYPES
-
-#: One row, a small batch, and a batch that is no multiple of any vector width.
-BATCH_SIZES = (1, 3, 17)
-#: Sizes of free dimensions, one a batch size: networks that halve images need multiples of a power of two.
-_FREE_SIZES = (32, 64, 32)
-
-#: |onnx - keras| <= absolute + relative * |keras|. Both sides round differently, and deep networks add that up to about
-#: 1e-4 of a value; a wrongly mapped operation is off by orders of magnitude more.
-_TOLERANCES = (1e-4, 1e-3)
-#: For models that compute in 16 bits: float16 has 11 significant bits, bfloat16 8.
-_HALF_TOLERANCES = (1e-2, 2e-2)
+from headgate.v1 import Head, ParityCheck, Tolerance, Verification
+from headgate.v1.columns import Columns, MultilabelColumns, RegressionColumns
+from headgate.v1.parity import Difference, compare
 
 
-def verify(traced: TracedModel, onnx_bytes: bytes, examples: Arrays | None = None) -> Verification:
-    """Compare Keras with onnxruntime on the CPU, on random inputs and on examples, at batch sizes 1, 3 and 17.
+def verify(
+    traced: TracedModel,
+    onnx_model: OnnxModel,
+    examples: Arrays | None = None,
+    *,
+    runs: Sequence[KerasRun] | None = None,
+    heads: Sequence[Head] = (),
+    precision: Precision | None = None,
+    level: str = SERVED_LEVEL,
+) -> Verification:
+    """Compare Keras with onnxruntime on the CPU, on random inputs and on examples, at several batch and free sizes.
 
-    Random numbers are standard normal; integers lie below the smallest vocabulary of the model's Embedding and
-    CategoryEncoding layers, or 10. Text cannot be made up: it needs examples. Where the Keras model refuses random
-    inputs, examples are enough. NaN and infinities are equal to themselves.
+    Numbers may differ by a tolerance that depends on the type that the model computes in; where that is not enough, by
+    what Keras' own answers move when its weights and inputs are rounded otherwise (see `headgate.exporter.tolerances`).
+    Integers and text are the same. Labels that heads decide for may change where their scores are within the tolerance.
+    NaN and infinities are equal to themselves.
 
     Args:
         traced: the Keras model.
-        onnx_bytes: the serialised ONNX model.
+        onnx_model: the serialised ONNX model, or the path of its file where it has external data.
         examples: real inputs, repeated where they are fewer than 17 rows.
+        runs: what Keras answers, where it is known already: of `run_keras(traced, examples)`.
+        heads: what the outputs mean, for the labels that change.
+        precision: what to expect of an ONNX model that computes in another type than Keras: one of
+            `headgate.exporter.tolerances.PRECISIONS`, or a Precision of its own.
+        level: how much onnxruntime rewrites the graph: "disabled", "basic", "extended" or "all".
 
     Raises:
         VerificationError: an output is off by more than the tolerance, the ONNX model does not run, or there is nothing
             to compare with.
     """
-    session = open_session(onnx_bytes)
-    absolute, relative = tolerances_of(traced)
-    verification = Verification(absolute_tolerance=absolute, relative_tolerance=relative)
-    for origin, inputs in _batches(traced, examples):
-        rows = len(next(iter(inputs.values())))
-        try:
-            expected = traced.predict(inputs)
-        except Exception as error:
-            if origin == "random" and examples is not None:
-                continue
+    runs = run_keras(traced, examples) if runs is None else runs
+    session = open_session(onnx_model, level)
+    answers = [_answers(session, run) for run in runs]
+    by_output = {head.output: head for head in heads}
+    verification = Verification(graph_optimization_level=level)
+    for spec in traced.outputs:
+        expected = [run.outputs[spec.name] for run in runs]
+        actual = [answer[spec.name] for answer in answers]
+        if expected[0].dtype.kind == "f" and not any(np.isfinite(output).any() for output in expected):
             raise VerificationError(
-                f"the Keras model itself fails on {origin} inputs of {rows} rows: {reason_of(error)}; "
-                "hand over other examples="
-            ) from error
-        try:
-            actual = session.run(list(expected), inputs)
-        except Exception as error:
-            raise VerificationError(
-                f"onnxruntime fails on {origin} inputs of {rows} rows, where Keras does not: {reason_of(error)}"
-            ) from error
-        for (name, keras_output), onnx_output in zip(expected.items(), actual, strict=True):
-            verification.checks.append(_compare(name, origin, keras_output, onnx_output, absolute, relative))
+                f"output '{spec.name}': Keras gives no finite number, so there is nothing to compare; give examples="
+            )
+        expects = precision or precision_of(traced, expected[0])
+        tolerance = tolerance_of(spec.name, expected, expects)
+        differences = _compare(runs, actual, tolerance)
+        agrees = all(difference.is_allowed for difference in differences)
+        if tolerance.absolute and expects.roundings and not (agrees and is_telling(tolerance, expected)):
+            other = _measured(traced, runs, tolerance, expects) or tolerance
+            again = _compare(runs, actual, other)
+            if agrees or all(difference.is_allowed for difference in again):
+                tolerance, differences = other, again
+        failed = [run for run, difference in zip(runs, differences, strict=True) if not difference.is_allowed]
+        if failed:
+            what = _describe(runs, differences, tolerance)
+            where = _explain(traced, onnx_model, failed[0], tolerance, expects, level)
+            raise VerificationError(f"{what}; {where}; nothing was written")
+        verification.tolerances.append(tolerance)
+        for run, difference, output in zip(runs, differences, actual, strict=True):
+            check = _check(run, difference, tolerance)
+            if spec.name in by_output:
+                check.changed_labels = _changed_labels(by_output[spec.name], run.outputs[spec.name], output)
+            verification.checks.append(check)
     return verification
 
 
-def open_session(onnx_bytes: bytes) -> Any:
-    """Load an ONNX model into onnxruntime, on the CPU.
+def remarks(verification: Verification, runs: Sequence[KerasRun]) -> list[str]:
+    """Return what there is to say about a comparison that passed, one sentence each."""
+    remarks = []
+    for tolerance in verification.tolerances:
+        outputs = [run.outputs[tolerance.output] for run in runs]
+        if tolerance.absolute and not is_telling(tolerance, outputs):
+            remarks.append(
+                f"output '{tolerance.output}' is nearly the same whatever the model was asked (it varies by "
+                f"{spread_of(outputs):.2g}), so that its equality says little; hand over other examples="
+            )
+        if "," in tolerance.rule:
+            remarks.append(f"output '{tolerance.output}' was compared by another rule than usual: {tolerance.rule}")
+    return remarks
 
-    Raises:
-        VerificationError: it does not load.
-    """
-    import onnxruntime
 
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4
+def _answers(session: Any, run: KerasRun) -> Arrays:
     try:
-        return onnxruntime.InferenceSession(onnx_bytes, options, providers=["CPUExecutionProvider"])
+        outputs = session.run(list(run.outputs), run.inputs)
     except Exception as error:
-        raise VerificationError(f"onnxruntime cannot load the converted model: {reason_of(error)}") from error
+        raise VerificationError(f"onnxruntime fails at {run}, where Keras does not: {reason_of(error)}") from error
+    return dict(zip(run.outputs, outputs, strict=True))
 
 
-def tolerances_of(traced: TracedModel) -> tuple[float, float]:
-    """Return how much outputs may differ: absolutely, and as a part of the value."""
-    in_16_bits = any(layer.compute_dtype in ("float16", "bfloat16") for layer in traced.model._flatten_layers())
-    return _HALF_TOLERANCES if in_16_bits else _TOLERANCES
+def _compare(runs: Sequence[KerasRun], actual: Sequence[NDArray[Any]], tolerance: Tolerance) -> list[Difference]:
+    differences = []
+    for run, got in zip(runs, actual, strict=True):
+        wanted = run.outputs[tolerance.output]
+        try:
+            differences.append(compare(wanted, got, tolerance.absolute, tolerance.relative))
+        except ValueError as error:
+            raise VerificationError(f"output '{tolerance.output}' at {run}: ONNX gives {error}") from error
+    return differences
 
 
-def _compare(
-    name: str, origin: str, expected: NDArray[Any], actual: NDArray[Any], absolute: float, relative: float
-) -> ParityCheck:
-    what = f"output '{name}' at batch size {len(expected)}, {origin} inputs"
-    if expected.shape != actual.shape:
-        raise VerificationError(f"{what}: ONNX gives shape {list(actual.shape)}, Keras {list(expected.shape)}")
-    if expected.dtype.kind in "SUO":
-        if [_text(one) for one in expected.ravel()] != [_text(one) for one in actual.ravel()]:
-            raise VerificationError(f"{what}: ONNX and Keras give different text")
-        return ParityCheck(output=name, batch_size=len(expected), inputs=origin)
-    wanted, got = expected.astype(np.float64), actual.astype(np.float64)
-    finite = np.isfinite(wanted)
-    if expected.size and not finite.any():
-        raise VerificationError(f"{what}: Keras gives no finite number, so there is nothing to compare; give examples=")
-    if not np.array_equal(wanted[~finite], got[~finite], equal_nan=True):
-        raise VerificationError(f"{what}: Keras gives NaN or infinities where ONNX does not")
-    magnitudes, errors = np.abs(wanted[finite]), np.abs(got[finite] - wanted[finite])
-    significant = magnitudes > absolute
-    check = ParityCheck(
-        output=name,
-        batch_size=len(expected),
-        inputs=origin,
-        max_absolute_error=errors.max(initial=0),
-        max_relative_error=(errors[significant] / magnitudes[significant]).max(initial=0),
+def _measured(
+    traced: TracedModel, runs: Sequence[KerasRun], tolerance: Tolerance, precision: Precision
+) -> Tolerance | None:
+    small = [run for run in runs if run.rows <= BATCH_SIZES[1]]
+    moved = movements(traced, small, precision.epsilon)[tolerance.output]
+    return measured(tolerance, [run.outputs[tolerance.output] for run in runs], moved, precision)
+
+
+def _check(run: KerasRun, difference: Difference, tolerance: Tolerance) -> ParityCheck:
+    output = run.outputs[tolerance.output]
+    return ParityCheck(
+        output=tolerance.output,
+        batch_size=run.rows,
+        inputs=run.origin,
+        max_absolute_error=difference.max_absolute_error,
+        max_relative_error=difference.max_relative_error,
+        max_ulp_error=difference.max_ulp_error,
+        worst_element=difference.worst_element,
+        tolerance_used=difference.tolerance_used,
+        free_sizes=run.free_sizes,
+        spread=spread_of([output]) if output.dtype.kind == "f" else 0.0,
     )
-    # Not `any(errors > ...)`: a NaN must fail.
-    if not np.all(errors <= absolute + relative * magnitudes):
-        raise VerificationError(
-            f"{what}: ONNX differs from Keras by up to {check.max_absolute_error:.3g} "
-            f"({check.max_relative_error:.3g} of the value), allowed is {absolute:g} + {relative:g} of the value; "
-            "the conversion of this model is wrong, nothing was written"
-        )
-    return check
 
 
-def _batches(traced: TracedModel, examples: Arrays | None) -> Iterator[tuple[str, Arrays]]:
-    text = [spec.name for spec in traced.inputs if spec.datatype == DataType.DATA_TYPE_STRING]
-    if examples is None and text:
-        raise VerificationError(f"input '{text[0]}' takes text, which cannot be made up; hand over examples=")
-    if not text:
-        random = np.random.default_rng(0)
-        vocabulary = vocabulary_of(traced)
-        for rows, free in zip(BATCH_SIZES, _FREE_SIZES, strict=True):
-            yield "random", {spec.name: random_tensor(spec, rows, free, vocabulary, random) for spec in traced.inputs}
-    if examples is not None:
-        for rows in BATCH_SIZES:
-            yield "given", {name: array.take(range(rows), axis=0, mode="wrap") for name, array in examples.items()}
+def _describe(runs: Sequence[KerasRun], differences: Sequence[Difference], tolerance: Tolerance) -> str:
+    index = max(range(len(runs)), key=lambda index: differences[index].tolerance_used)
+    worst = differences[index]
+    what = f"output '{tolerance.output}' differs at {runs[index]}: ONNX gives {worst}"
+    if runs[index].outputs[tolerance.output].dtype.kind != "f":
+        return what
+    return f"{what}, allowed is {tolerance.absolute:.3g} + {tolerance.relative:g} of the value ({tolerance.rule})"
 
 
-def random_tensor(spec: TensorSpec, rows: int, free: int, vocabulary: int, random: np.random.Generator) -> NDArray[Any]:
-    """Draw a tensor of `rows` rows, free dimensions of size `free`, integers below `vocabulary`."""
-    dtype = NUMPY_DTYPES[spec.datatype]
-    shape = [rows, *(free if size < 0 else size for size in spec.shape[1:])]
-    if dtype.kind == "b":
-        return random.integers(0, 2, shape).astype(dtype)
-    if dtype.kind in "iu":
-        return random.integers(0, vocabulary, shape).astype(dtype)
-    return random.standard_normal(shape).astype(dtype)
+def _explain(
+    traced: TracedModel, onnx_model: OnnxModel, run: KerasRun, tolerance: Tolerance, precision: Precision, level: str
+) -> str:
+    """Say what is at fault: the runtime that rewrites the graph, or the first layer that was converted wrongly."""
+    if level != "disabled":
+        unoptimized = _answers(open_session(onnx_model, "disabled"), run)
+        if _compare([run], [unoptimized[tolerance.output]], tolerance)[0].is_allowed:
+            return f"it agrees where onnxruntime does not rewrite the graph, so that its level '{level}' is at fault"
+    return describe_divergence(traced, onnx_model, run, precision)
 
 
-def vocabulary_of(traced: TracedModel) -> int:
-    """Return a number below which integers are safe for every lookup of the model."""
-    import keras
-
-    sizes = [10]
-    for layer in traced.model._flatten_layers():
-        if isinstance(layer, keras.layers.Embedding):
-            sizes.append(layer.input_dim)
-        elif isinstance(layer, keras.layers.CategoryEncoding):
-            sizes.append(layer.num_tokens)
-    return min(sizes)
+def _changed_labels(head: Head, expected: NDArray[Any], actual: NDArray[Any]) -> int:
+    """Return in how many rows a head decides for another label, or other labels."""
+    units = expected.shape[1] if expected.ndim == 2 else 1
+    decoder = decoder_for(head, units)
+    keras, onnx = (_labels(decoder.decode(output, DecodeOptions())) for output in (expected, actual))
+    return sum(one != other for one, other in zip(keras, onnx, strict=True))
 
 
-def _text(value: str | bytes) -> str:
-    return value.decode() if isinstance(value, bytes) else value
+def _labels(columns: Columns) -> list[Any]:
+    match columns:
+        case RegressionColumns():
+            return []
+        case MultilabelColumns():
+            return [columns.labels_of(row) for row in range(len(columns))]
+    return list(columns.labels)

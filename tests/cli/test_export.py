@@ -1,8 +1,12 @@
 import json
 import re
+import signal
+import subprocess
 
 import numpy as np
 import pytest
+
+from .conftest import HEADGATE
 
 
 def test_says_what_it_wrote(exported):
@@ -10,7 +14,9 @@ def test_says_what_it_wrote(exported):
     assert f"{repository}/iris/1/model.onnx: iris version 1" in ended.out
     assert "features: FP32 [batch,4]" in ended.out
     assert "3 labels: setosa, versicolor, virginica" in ended.out
-    assert "|onnx - keras| =" in ended.out
+    assert re.search(r"parity +species: \|onnx - keras\| up to \S+, \S+ of the value, in \d comparisons", ended.out)
+    assert re.search(r"size +[\d.]+ \w+, \d+ nodes, opset 18", ended.out)
+    assert re.search(r"seconds +[\d.]+: import [\d.]+, load .*, write [\d.]+", ended.out)
     assert ended.err == ""
 
 
@@ -60,6 +66,64 @@ def test_padding(run, keras_files, tmp_path):
 def test_output_without_a_head(run, keras_files, tmp_path):
     assert run("export", keras_files / "house.keras", tmp_path, "--head", "price=none").code == 0
     assert list(heads_of(run, tmp_path / "house")) == ["sold"]
+
+
+def test_head_with_an_activation(run, keras_files, tmp_path):
+    ended = run("export", keras_files / "house.keras", tmp_path, "--head", "price=binary:logits", "--dry-run")
+    assert "price: binary, logits of output 'price'" in ended.out
+
+
+def test_dry_run(run, keras_files, tmp_path):
+    ended = run("export", keras_files / "house.keras", tmp_path / "models", "--dry-run", "--triton-config")
+    assert ended.code == 0
+    assert re.search(rf"dry run +{tmp_path}/models/house/1/model.onnx: house version 1, not written", ended.out)
+    assert "area: FP32 [batch,1]" in ended.out
+    assert "price: regression" in ended.out
+    assert "--head price=multiclass" in ended.out
+    assert "parity" not in ended.out
+    assert "headgate serve" not in ended.out
+    assert not (tmp_path / "models").exists()
+
+
+def test_json(run, keras_files, tmp_path):
+    shown = json.loads(run("export", keras_files / "house.keras", tmp_path, "--json").out)
+    assert shown["file"] == f"{tmp_path}/house/1/model.onnx"
+    assert shown["bytes"] == (tmp_path / "house" / "1" / "model.onnx").stat().st_size
+    assert [head["name"] for head in shown["signature"]["heads"]] == ["price", "sold"]
+    assert "--head price=multiclass" in shown["notes"][0]
+    planned = json.loads(run("export", keras_files / "house.keras", tmp_path, "--json", "--dry-run").out)
+    assert (planned["written"], planned["version"], planned["bytes"]) == (False, 2, 0)
+    assert planned["signature"]["heads"] == shown["signature"]["heads"]
+
+
+def test_triton_config_beside_the_versions(run, refused, keras_files, tmp_path):
+    from headgate.server.config import ModelConfig
+    from headgate.server.repository import _scan
+
+    arguments = ("export", keras_files / "iris.keras", tmp_path, "--triton-config", "--labels", "a,b,c")
+    assert run(*arguments).code == 0
+    assert (tmp_path / "iris" / "species_labels.txt").read_text() == "a\nb\nc\n"
+    assert 'label_filename: "species_labels.txt"' in (tmp_path / "iris" / "config.pbtxt").read_text()
+    assert [entry.name for entry in _scan(tmp_path, ModelConfig())] == ["iris"]
+    (tmp_path / "iris" / "config.pbtxt").write_text("max_batch_size: 8")
+    assert "leave --triton-config out" in refused(*arguments)
+    assert not (tmp_path / "iris" / "2").exists()
+
+
+def test_ctrl_c_leaves_nothing_and_verbose_hides_nothing(keras_files, tmp_path):
+    command = [*HEADGATE, "export", keras_files / "iris.keras", tmp_path / "models", "--verbose"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        said = []
+        for line in process.stderr:
+            said.append(line)
+            if "stage: verify" in line:
+                process.send_signal(signal.SIGINT)
+        process.wait(60)
+    assert process.returncode == 130
+    assert any("tf2onnx" in line for line in said)
+    assert any(re.match(r"I\d{4} ", line) for line in said)
+    assert "Traceback" not in "".join(said)
+    assert not (tmp_path / "models").exists()
 
 
 def test_notes_speak_of_options(run, keras_files, tmp_path):

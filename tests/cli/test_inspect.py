@@ -1,4 +1,5 @@
 import json
+import shutil
 import subprocess
 import sys
 
@@ -30,11 +31,23 @@ def test_table(run, repository):
         "price: regression, linear of output 'price'; in EUR; scaled back with mean 210.5 and scale 88",
         "sold: binary, probabilities of output 'sold'; labels open, sold; sold where its probability >= 0.5",
         "calibration   none",
-        "price: batch of 1 (random), largest |onnx - keras|",
+        "proven equal to Keras at graph optimization level 'all'",
+        "golden.binpb, 3 rows, which servers run before the model is ready",
+        "price: random batch of 1, largest |onnx - keras|",
+        "price: allowed ",
         "from house.keras, SHA-256",
         "tf2onnx",
     ):
         assert text in ended.out
+
+
+def test_golden_examples_that_are_gone_or_damaged(run, repository, tmp_path):
+    version = shutil.copytree(repository / "iris" / "1", tmp_path / "iris" / "1")
+    golden = version / "golden.binpb"
+    golden.write_bytes(golden.read_bytes()[:-1])
+    assert "golden.binpb keeps servers from serving the model: it is damaged" in run("inspect", version).out
+    golden.unlink()
+    assert "golden.binpb is missing, so that servers compare nothing" in run("inspect", version).out
 
 
 def test_json(run, repository):

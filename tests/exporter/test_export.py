@@ -205,7 +205,7 @@ def test_versions_count_up_and_are_never_overwritten(tmp_path, dense):
 def test_progress_names_the_stages(tmp_path, dense):
     stages = []
     report = export_model(dense(), tmp_path, progress=stages.append)
-    assert stages == ["load", "infer heads", "convert", "verify", "write"]
+    assert stages == ["import", "load", "infer heads", "convert", "verify", "write"] == list(report.seconds)
     assert isinstance(report, ExportReport)
     assert report.notes[0].startswith("output 'out' is taken as regression: it is linear and the model has no loss")
 
@@ -224,7 +224,9 @@ class Bessel(layers.Layer):
 
 def test_an_unfaithful_conversion_is_refused_and_nothing_is_written(tmp_path):
     model = keras.Sequential([keras.Input((4,)), layers.Dense(2), EagerOffset(name="out")], name="m")
-    wrong = r"output 'out' at batch size 1, random inputs: ONNX differs from Keras by up to 0\.5"
+    wrong = (
+        r"output 'out' differs at .*; the first layer that differs is 'out' \(EagerOffset\): max error 0\.5; nothing"
+    )
     with pytest.raises(VerificationError, match=wrong):
         export_model(model, tmp_path / "models")
     assert not (tmp_path / "models").exists()
@@ -258,15 +260,13 @@ def test_arguments_that_do_not_fit(arguments, error, message, tmp_path, dense):
     assert not (tmp_path / "models").exists()
 
 
-def test_text_inputs_need_examples(tmp_path, exported):
+def test_text_inputs(tmp_path, exported):
     lookup = layers.StringLookup(vocabulary=["red", "green"])
     colour = keras.Input((1,), dtype="string", name="colour")
     scores = layers.Dense(1, name="score")(layers.Flatten()(layers.Embedding(3, 2)(lookup(colour))))
     model = keras.Model(colour, scores, name="colours")
-    with pytest.raises(VerificationError, match=r"input 'colour' takes text.*examples="):
-        export_model(model, tmp_path)
     examples = np.array([["red"], ["green"], ["mauve"]])
-    report = export_model(model, tmp_path, examples=examples)
+    report = export_model(model, tmp_path)
     file = exported(report.path)
     assert file.signature.inputs[0].datatype == DataType.DATA_TYPE_STRING
     np.testing.assert_allclose(
@@ -279,7 +279,7 @@ def test_half_precision_models_are_compared_more_loosely(tmp_path):
     model = keras.Sequential([keras.Input((4,)), layers.Dense(8, activation="relu"), layers.Dense(3)], name="half")
     signature = export_model(model, tmp_path).signature
     assert signature.outputs[0].datatype == DataType.DATA_TYPE_FP16
-    assert signature.verification.absolute_tolerance == 1e-2
+    assert signature.verification.tolerances[0].relative == 2e-2
 
 
 def test_no_internal_names_are_left_in_the_interface(tmp_path, exported):

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import warnings
 
 import pytest
 
@@ -95,3 +96,18 @@ def test_errors_in_logs_are_kept_for_the_message():
             logger.error("cannot convert\nat length", exc_info=True)
     assert lines == ["cannot convert: no such attribute"]
     assert logging.getLogger("tf2onnx").handlers is before
+
+
+def test_who_wants_to_know_is_told(caplog):
+    import logging
+
+    logger = logging.getLogger("tf2onnx.tfonnx")
+    with quiet():
+        logger.error("hidden")
+        warnings.warn("hidden", stacklevel=1)
+    with caplog.at_level(logging.DEBUG, "headgate.exporter"), quiet() as lines:
+        logger.error("shown")
+        with pytest.warns(UserWarning, match="shown"):
+            warnings.warn("shown", stacklevel=1)
+    assert caplog.messages == ["shown"]
+    assert lines == ["shown"]

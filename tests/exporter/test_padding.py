@@ -113,8 +113,9 @@ class TestRefused:
     def test_model_that_takes_the_fill_for_data(self, tmp_path):
         line = self.refusal(sentiment_model(mask_zero=False), tmp_path, "tokens:1")
         assert re.match(
-            r"padding changes output 'positive' when 'tokens' of size \d+ gets \d+ more elements by up to [\d.e-]+, "
-            r"allowed is 0\.0001 \+ 0\.001 of the value: the model takes what is filled in for data; mask it",
+            r"padding changes output 'positive' when 'tokens' of size \d+ gets \d+ more elements: [\d.]+ instead of "
+            r"[\d.]+ in row \d+ at \[0\], allowed is [\d.e-]+ \+ 0\.0001 of the value: the model takes what is filled "
+            r"in for data; mask it",
             line,
         )
 

@@ -7,13 +7,20 @@ import threading
 import pytest
 
 from headgate.exporter.errors import RepositoryError
-from headgate.exporter.repository import check_target, next_version, write_version
+from headgate.exporter.repository import check_target, delete_version, next_version, publish, staged_version
 
 FILES = {"model.onnx": b"the model", "golden.json": b"{}"}
 
 
 def contents(folder):
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def write_version(repository, name, version, files):
+    with staged_version(repository, name) as staging:
+        for file_name, content in files.items():
+            (staging / file_name).write_bytes(content)
+        return publish(staging, version)
 
 
 def test_a_version_is_written_whole(tmp_path):
@@ -100,16 +107,15 @@ def test_a_failure_while_writing_leaves_nothing(tmp_path):
 def test_an_export_that_is_killed_leaves_no_version(tmp_path):
     """The child blocks after the first of two files, and is killed there."""
     code = """
-import os, sys
+import sys
 from pathlib import Path
-from headgate.exporter import repository
-write = repository._write
-def write_then_block(path, content):
-    write(path, content)
-    print(path, flush=True)
+from headgate.exporter.repository import publish, staged_version
+with staged_version(Path(sys.argv[1]), "m") as staging:
+    (staging / "model.onnx").write_bytes(b"first")
+    print(staging / "model.onnx", flush=True)
     sys.stdin.read()
-repository._write = write_then_block
-repository.write_version(Path(sys.argv[1]), "m", None, {"model.onnx": b"first", "other": b"second"})
+    (staging / "other").write_bytes(b"second")
+    publish(staging, None)
 """
     child = subprocess.Popen(
         [sys.executable, "-c", code, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -162,3 +168,21 @@ def test_a_file_is_no_repository(tmp_path):
         check_target(tmp_path / "models", "m", None)
     with pytest.raises(RepositoryError, match=r"models' is a file"):
         check_target(tmp_path, "models", None)
+
+
+def test_ctrl_c_leaves_nothing(tmp_path):
+    def write_and_press(staging):
+        (staging / "model.onnx").write_bytes(b"the model")
+        signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt), staged_version(tmp_path / "new" / "models", "m") as staging:
+        write_and_press(staging)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_version_is_deleted_whole(tmp_path):
+    (tmp_path / "m" / "1").mkdir(parents=True)
+    (tmp_path / "m" / "1" / "model.onnx").write_bytes(b"the model")
+    delete_version(tmp_path / "m" / "1")
+    delete_version(tmp_path / "m" / "1")
+    assert not list((tmp_path / "m").iterdir())

@@ -15,6 +15,7 @@ from headgate.v1 import (
     Signature,
     TargetScaling,
     TensorSpec,
+    Tolerance,
     Verification,
 )
 from headgate.v1.signatures import SCHEMA_VERSION, signature_from_json, signature_to_json
@@ -46,7 +47,7 @@ SIGNATURE = Signature(
     ],
     verification=Verification(
         checks=[ParityCheck(output="digit", batch_size=3, inputs="random", max_absolute_error=1e-7)],
-        absolute_tolerance=1e-5,
+        tolerances=[Tolerance(output="digit", absolute=1e-5, rule="float32")],
     ),
     provenance=Provenance(exported_at="2026-11-21T18:00:00Z", opset=18, versions={"keras": "3.15.1"}),
 )

@@ -3,6 +3,7 @@
 `headgate.v1.tensors` converts between numpy arrays and `Tensor` messages.
 """
 
+from headgate.v1.golden_pb2 import GoldenExamples
 from headgate.v1.head_pb2 import (
     ACTIVATION_LINEAR,
     ACTIVATION_LOGITS,
@@ -35,13 +36,22 @@ from headgate.v1.prediction_service_pb2 import (
     StreamPredictResponse,
 )
 from headgate.v1.signature_pb2 import (
+    Deviation,
+    FreeSize,
+    ImageInput,
+    InputMeaning,
+    MetricChange,
+    Optimization,
     PaddedInput,
     PaddedOutput,
     Padding,
     ParityCheck,
     Provenance,
     Signature,
+    TabularInput,
+    Tolerance,
     Verification,
+    VocabularyInput,
 )
 from headgate.v1.tensor_pb2 import DataType, Tensor, TensorSpec
 
@@ -53,16 +63,23 @@ __all__ = [
     "BinaryColumns",
     "BinaryHead",
     "DataType",
+    "Deviation",
+    "FreeSize",
     "GetModelRequest",
     "GetModelResponse",
+    "GoldenExamples",
     "Head",
+    "ImageInput",
+    "InputMeaning",
     "ListModelsRequest",
     "ListModelsResponse",
+    "MetricChange",
     "Model",
     "MulticlassColumns",
     "MulticlassHead",
     "MultilabelColumns",
     "MultilabelHead",
+    "Optimization",
     "PaddedInput",
     "PaddedOutput",
     "Padding",
@@ -77,8 +94,11 @@ __all__ = [
     "Signature",
     "StreamError",
     "StreamPredictResponse",
+    "TabularInput",
     "TargetScaling",
     "Tensor",
     "TensorSpec",
+    "Tolerance",
     "Verification",
+    "VocabularyInput",
 ]

@@ -26,7 +26,7 @@ from headgate.v1 import head_pb2 as headgate_dot_v1_dot_head__pb2
 from headgate.v1 import tensor_pb2 as headgate_dot_v1_dot_tensor__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bheadgate/v1/signature.proto\x12\x0bheadgate.v1\x1a\x16headgate/v1/head.proto\x1a\x18headgate/v1/tensor.proto\"\x9e\x02\n\tSignature\x12\x16\n\x0eschema_version\x18\x01 \x01(\r\x12\'\n\x06inputs\x18\x02 \x03(\x0b\x32\x17.headgate.v1.TensorSpec\x12(\n\x07outputs\x18\x03 \x03(\x0b\x32\x17.headgate.v1.TensorSpec\x12 \n\x05heads\x18\x04 \x03(\x0b\x32\x11.headgate.v1.Head\x12/\n\x0cverification\x18\x05 \x01(\x0b\x32\x19.headgate.v1.Verification\x12+\n\nprovenance\x18\x06 \x01(\x0b\x32\x17.headgate.v1.Provenance\x12&\n\x08paddings\x18\x07 \x03(\x0b\x32\x14.headgate.v1.Padding\"m\n\x07Padding\x12(\n\x06inputs\x18\x01 \x03(\x0b\x32\x18.headgate.v1.PaddedInput\x12\x0c\n\x04mask\x18\x02 \x01(\t\x12*\n\x07outputs\x18\x03 \x03(\x0b\x32\x19.headgate.v1.PaddedOutput\"8\n\x0bPaddedInput\x12\r\n\x05input\x18\x01 \x01(\t\x12\x0c\n\x04\x61xis\x18\x02 \x01(\r\x12\x0c\n\x04\x66ill\x18\x03 \x01(\x01\",\n\x0cPaddedOutput\x12\x0e\n\x06output\x18\x01 \x01(\t\x12\x0c\n\x04\x61xis\x18\x02 \x01(\r\"p\n\x0cVerification\x12(\n\x06\x63hecks\x18\x01 \x03(\x0b\x32\x18.headgate.v1.ParityCheck\x12\x1a\n\x12\x61\x62solute_tolerance\x18\x02 \x01(\x01\x12\x1a\n\x12relative_tolerance\x18\x03 \x01(\x01\"y\n\x0bParityCheck\x12\x0e\n\x06output\x18\x01 \x01(\t\x12\x12\n\nbatch_size\x18\x02 \x01(\r\x12\x0e\n\x06inputs\x18\x03 \x01(\t\x12\x1a\n\x12max_absolute_error\x18\x04 \x01(\x01\x12\x1a\n\x12max_relative_error\x18\x05 \x01(\x01\"\xc6\x01\n\nProvenance\x12\x13\n\x0bsource_file\x18\x01 \x01(\t\x12\x15\n\rsource_sha256\x18\x02 \x01(\t\x12\x13\n\x0b\x65xported_at\x18\x03 \x01(\t\x12\r\n\x05opset\x18\x04 \x01(\r\x12\x37\n\x08versions\x18\x05 \x03(\x0b\x32%.headgate.v1.Provenance.VersionsEntry\x1a/\n\rVersionsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\'\n\x0bheadgate.v1P\x01Z\x16headgate/v1;headgatev1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bheadgate/v1/signature.proto\x12\x0bheadgate.v1\x1a\x16headgate/v1/head.proto\x1a\x18headgate/v1/tensor.proto\"\x83\x03\n\tSignature\x12\x16\n\x0eschema_version\x18\x01 \x01(\r\x12\'\n\x06inputs\x18\x02 \x03(\x0b\x32\x17.headgate.v1.TensorSpec\x12(\n\x07outputs\x18\x03 \x03(\x0b\x32\x17.headgate.v1.TensorSpec\x12 \n\x05heads\x18\x04 \x03(\x0b\x32\x11.headgate.v1.Head\x12/\n\x0cverification\x18\x05 \x01(\x0b\x32\x19.headgate.v1.Verification\x12+\n\nprovenance\x18\x06 \x01(\x0b\x32\x17.headgate.v1.Provenance\x12&\n\x08paddings\x18\x07 \x03(\x0b\x32\x14.headgate.v1.Padding\x12\x31\n\x0einput_meanings\x18\x08 \x03(\x0b\x32\x19.headgate.v1.InputMeaning\x12\x30\n\roptimizations\x18\t \x03(\x0b\x32\x19.headgate.v1.Optimization\"m\n\x07Padding\x12(\n\x06inputs\x18\x01 \x03(\x0b\x32\x18.headgate.v1.PaddedInput\x12\x0c\n\x04mask\x18\x02 \x01(\t\x12*\n\x07outputs\x18\x03 \x03(\x0b\x32\x19.headgate.v1.PaddedOutput\"8\n\x0bPaddedInput\x12\r\n\x05input\x18\x01 \x01(\t\x12\x0c\n\x04\x61xis\x18\x02 \x01(\r\x12\x0c\n\x04\x66ill\x18\x03 \x01(\x01\",\n\x0cPaddedOutput\x12\x0e\n\x06output\x18\x01 \x01(\t\x12\x0c\n\x04\x61xis\x18\x02 \x01(\r\"\xc6\x01\n\x0cInputMeaning\x12\r\n\x05input\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\x12,\n\x07tabular\x18\n \x01(\x0b\x32\x19.headgate.v1.TabularInputH\x00\x12(\n\x05image\x18\x0b \x01(\x0b\x32\x17.headgate.v1.ImageInputH\x00\x12\x32\n\nvocabulary\x18\x0c \x01(\x0b\x32\x1c.headgate.v1.VocabularyInputH\x00\x42\x06\n\x04kind\"%\n\x0cTabularInput\x12\x15\n\rfeature_names\x18\x01 \x03(\t\"\xe8\x02\n\nImageInput\x12.\n\x06layout\x18\x01 \x01(\x0e\x32\x1e.headgate.v1.ImageInput.Layout\x12\x32\n\x08\x63hannels\x18\x02 \x01(\x0e\x32 .headgate.v1.ImageInput.Channels\x12\x14\n\x07minimum\x18\x03 \x01(\x01H\x00\x88\x01\x01\x12\x14\n\x07maximum\x18\x04 \x01(\x01H\x01\x88\x01\x01\"B\n\x06Layout\x12\x16\n\x12LAYOUT_UNSPECIFIED\x10\x00\x12\x0f\n\x0bLAYOUT_NHWC\x10\x01\x12\x0f\n\x0bLAYOUT_NCHW\x10\x02\"n\n\x08\x43hannels\x12\x18\n\x14\x43HANNELS_UNSPECIFIED\x10\x00\x12\x11\n\rCHANNELS_GRAY\x10\x01\x12\x10\n\x0c\x43HANNELS_RGB\x10\x02\x12\x10\n\x0c\x43HANNELS_BGR\x10\x03\x12\x11\n\rCHANNELS_RGBA\x10\x04\x42\n\n\x08_minimumB\n\n\x08_maximum\"Z\n\x0fVocabularyInput\x12\x0f\n\x07strings\x18\x01 \x03(\t\x12\x10\n\x08integers\x18\x02 \x03(\x03\x12\x16\n\x0e\x61\x63\x63\x65pts_others\x18\x03 \x01(\x08\x12\x0c\n\x04size\x18\x04 \x01(\r\"\xb2\x01\n\x0cVerification\x12(\n\x06\x63hecks\x18\x01 \x03(\x0b\x32\x18.headgate.v1.ParityCheck\x12*\n\ntolerances\x18\x04 \x03(\x0b\x32\x16.headgate.v1.Tolerance\x12 \n\x18graph_optimization_level\x18\x05 \x01(\t\x12\x1e\n\x16golden_examples_sha256\x18\x06 \x01(\tJ\x04\x08\x02\x10\x03J\x04\x08\x03\x10\x04\"{\n\tTolerance\x12\x0e\n\x06output\x18\x01 \x01(\t\x12\x10\n\x08\x61\x62solute\x18\x02 \x01(\x01\x12\x10\n\x08relative\x18\x03 \x01(\x01\x12\x15\n\rtf32_absolute\x18\x04 \x01(\x01\x12\x15\n\rtf32_relative\x18\x05 \x01(\x01\x12\x0c\n\x04rule\x18\x06 \x01(\t\"\x92\x02\n\x0bParityCheck\x12\x0e\n\x06output\x18\x01 \x01(\t\x12\x12\n\nbatch_size\x18\x02 \x01(\r\x12\x0e\n\x06inputs\x18\x03 \x01(\t\x12\x1a\n\x12max_absolute_error\x18\x04 \x01(\x01\x12\x1a\n\x12max_relative_error\x18\x05 \x01(\x01\x12\x15\n\rmax_ulp_error\x18\x06 \x01(\x01\x12\x15\n\rworst_element\x18\x07 \x03(\r\x12\x16\n\x0etolerance_used\x18\x08 \x01(\x01\x12\x16\n\x0e\x63hanged_labels\x18\t \x01(\r\x12)\n\nfree_sizes\x18\n \x03(\x0b\x32\x15.headgate.v1.FreeSize\x12\x0e\n\x06spread\x18\x0b \x01(\x01\"5\n\x08\x46reeSize\x12\r\n\x05input\x18\x01 \x01(\t\x12\x0c\n\x04\x61xis\x18\x02 \x01(\r\x12\x0c\n\x04size\x18\x03 \x01(\r\"\xd2\x01\n\x0cOptimization\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x0e\n\x06\x64\x65vice\x18\x02 \x01(\t\x12\x19\n\x11size_before_bytes\x18\x03 \x01(\x04\x12\x18\n\x10size_after_bytes\x18\x04 \x01(\x04\x12*\n\ndeviations\x18\x05 \x03(\x0b\x32\x16.headgate.v1.Deviation\x12*\n\x07metrics\x18\x06 \x03(\x0b\x32\x19.headgate.v1.MetricChange\x12\x17\n\x0fmax_metric_loss\x18\x07 \x01(\x01\"^\n\tDeviation\x12\x0e\n\x06output\x18\x01 \x01(\t\x12\x16\n\x0emax_from_keras\x18\x02 \x01(\x01\x12\x18\n\x10max_from_float32\x18\x03 \x01(\x01\x12\x0f\n\x07largest\x18\x04 \x01(\x01\"j\n\x0cMetricChange\x12\x0c\n\x04head\x18\x01 \x01(\t\x12\x0e\n\x06metric\x18\x02 \x01(\t\x12\x0e\n\x06\x62\x65\x66ore\x18\x03 \x01(\x01\x12\r\n\x05\x61\x66ter\x18\x04 \x01(\x01\x12\x0c\n\x04rows\x18\x05 \x01(\r\x12\x0f\n\x07targets\x18\x06 \x01(\t\"\xc6\x01\n\nProvenance\x12\x13\n\x0bsource_file\x18\x01 \x01(\t\x12\x15\n\rsource_sha256\x18\x02 \x01(\t\x12\x13\n\x0b\x65xported_at\x18\x03 \x01(\t\x12\r\n\x05opset\x18\x04 \x01(\r\x12\x37\n\x08versions\x18\x05 \x03(\x0b\x32%.headgate.v1.Provenance.VersionsEntry\x1a/\n\rVersionsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\'\n\x0bheadgate.v1P\x01Z\x16headgate/v1;headgatev1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,19 +37,41 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PROVENANCE_VERSIONSENTRY']._loaded_options = None
   _globals['_PROVENANCE_VERSIONSENTRY']._serialized_options = b'8\001'
   _globals['_SIGNATURE']._serialized_start=95
-  _globals['_SIGNATURE']._serialized_end=381
-  _globals['_PADDING']._serialized_start=383
-  _globals['_PADDING']._serialized_end=492
-  _globals['_PADDEDINPUT']._serialized_start=494
-  _globals['_PADDEDINPUT']._serialized_end=550
-  _globals['_PADDEDOUTPUT']._serialized_start=552
-  _globals['_PADDEDOUTPUT']._serialized_end=596
-  _globals['_VERIFICATION']._serialized_start=598
-  _globals['_VERIFICATION']._serialized_end=710
-  _globals['_PARITYCHECK']._serialized_start=712
-  _globals['_PARITYCHECK']._serialized_end=833
-  _globals['_PROVENANCE']._serialized_start=836
-  _globals['_PROVENANCE']._serialized_end=1034
-  _globals['_PROVENANCE_VERSIONSENTRY']._serialized_start=987
-  _globals['_PROVENANCE_VERSIONSENTRY']._serialized_end=1034
+  _globals['_SIGNATURE']._serialized_end=482
+  _globals['_PADDING']._serialized_start=484
+  _globals['_PADDING']._serialized_end=593
+  _globals['_PADDEDINPUT']._serialized_start=595
+  _globals['_PADDEDINPUT']._serialized_end=651
+  _globals['_PADDEDOUTPUT']._serialized_start=653
+  _globals['_PADDEDOUTPUT']._serialized_end=697
+  _globals['_INPUTMEANING']._serialized_start=700
+  _globals['_INPUTMEANING']._serialized_end=898
+  _globals['_TABULARINPUT']._serialized_start=900
+  _globals['_TABULARINPUT']._serialized_end=937
+  _globals['_IMAGEINPUT']._serialized_start=940
+  _globals['_IMAGEINPUT']._serialized_end=1300
+  _globals['_IMAGEINPUT_LAYOUT']._serialized_start=1098
+  _globals['_IMAGEINPUT_LAYOUT']._serialized_end=1164
+  _globals['_IMAGEINPUT_CHANNELS']._serialized_start=1166
+  _globals['_IMAGEINPUT_CHANNELS']._serialized_end=1276
+  _globals['_VOCABULARYINPUT']._serialized_start=1302
+  _globals['_VOCABULARYINPUT']._serialized_end=1392
+  _globals['_VERIFICATION']._serialized_start=1395
+  _globals['_VERIFICATION']._serialized_end=1573
+  _globals['_TOLERANCE']._serialized_start=1575
+  _globals['_TOLERANCE']._serialized_end=1698
+  _globals['_PARITYCHECK']._serialized_start=1701
+  _globals['_PARITYCHECK']._serialized_end=1975
+  _globals['_FREESIZE']._serialized_start=1977
+  _globals['_FREESIZE']._serialized_end=2030
+  _globals['_OPTIMIZATION']._serialized_start=2033
+  _globals['_OPTIMIZATION']._serialized_end=2243
+  _globals['_DEVIATION']._serialized_start=2245
+  _globals['_DEVIATION']._serialized_end=2339
+  _globals['_METRICCHANGE']._serialized_start=2341
+  _globals['_METRICCHANGE']._serialized_end=2447
+  _globals['_PROVENANCE']._serialized_start=2450
+  _globals['_PROVENANCE']._serialized_end=2648
+  _globals['_PROVENANCE_VERSIONSENTRY']._serialized_start=2601
+  _globals['_PROVENANCE_VERSIONSENTRY']._serialized_end=2648
 # @@protoc_insertion_point(module_scope)

@@ -11,8 +11,13 @@ SCHEMA_VERSION = 1
 
 
 def signature_to_json(signature: Signature) -> str:
-    """Write a signature as protobuf JSON on one line, field names as in the .proto files."""
-    return json_format.MessageToJson(signature, preserving_proto_field_name=True, indent=None, ensure_ascii=False)
+    """Write a signature as protobuf JSON on one line, field names as in the .proto files.
+
+    Names are in alphabetical order, since protobuf's maps have none: the same signature gives the same text.
+    """
+    return json_format.MessageToJson(
+        signature, preserving_proto_field_name=True, indent=None, sort_keys=True, ensure_ascii=False
+    )
 
 
 def signature_from_json(text: str) -> Signature:

@@ -1,5 +1,6 @@
 """numpy arrays to `Tensor` messages, and the names of their element types."""
 
+import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -125,6 +126,26 @@ def tensor_from_numpy(array: ArrayLike, name: str = "") -> Tensor:
         else:
             raise ValueError(f"an array of objects can only hold text, this one holds {type(element).__name__}")
     return tensor
+
+
+def numpy_from_tensor(tensor: Tensor) -> NDArray[Any]:
+    """Read a Tensor that `tensor_from_numpy` made: of raw elements, or of text.
+
+    Raises:
+        ValueError: it has a type that is not known, or other elements than its shape says.
+
+    >>> numpy_from_tensor(tensor_from_numpy([[1, 2, 3]])).tolist()
+    [[1, 2, 3]]
+    """
+    dtype = NUMPY_DTYPES.get(tensor.datatype)
+    if dtype is None:
+        raise ValueError(f"tensor '{tensor.name}' is of the type {tensor.datatype}, which is not known")
+    is_text = tensor.datatype == DataType.DATA_TYPE_STRING
+    size = len(tensor.strings) if is_text else len(tensor.raw) / dtype.itemsize
+    if size != math.prod(tensor.shape) or min(tensor.shape, default=0) < 0:
+        raise ValueError(f"tensor '{tensor.name}' of shape {format_shape(tensor.shape)} has {size:g} elements")
+    elements = text_array(tensor.strings) if is_text else np.frombuffer(tensor.raw, dtype)
+    return elements.reshape(tensor.shape)
 
 
 def _decode(element: bytes) -> str:

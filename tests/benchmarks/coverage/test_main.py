@@ -26,12 +26,11 @@ def test_cases_chosen_by_name(tmp_path):
     assert "[1/1] Dense/no bias: equal" in result.stderr
     assert "| Dense | no bias | 1 of 1 |" in output.read_text()
 
-
-@pytest.mark.slow
-def test_no_such_case():
-    result = run("--only", "no such case")
-    assert result.returncode == 1
-    assert result.stderr == "error: no case is called 'no such case'\n"
+    outcomes = json.loads(file.read_text())
+    unknown = {**outcomes[0], "name": "Dense/of another selection"}
+    file.write_text(json.dumps([*outcomes, unknown]))
+    assert run("--set", "layers", "--only", "dense/n*", "--json", str(file), "--resume").returncode == 0
+    assert json.loads(file.read_text()) == [*outcomes, unknown]
 
 
 @pytest.mark.slow

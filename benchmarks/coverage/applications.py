@@ -1,0 +1,29 @@
+"""Every architecture of keras.applications, with random weights and small pictures."""
+
+import inspect
+from functools import partial
+from typing import Any
+
+import keras
+
+from headgate.benchmarks.coverage.cases import Case, pixels
+
+#: The smallest size, in pixels, of those that need more than 32.
+_SIZES = {"InceptionResNetV2": 75, "InceptionV3": 75, "Xception": 71}
+
+
+def _build(name: str, size: int) -> Any:
+    return getattr(keras.applications, name)(weights=None, classes=10, input_shape=(size, size, 3))
+
+
+_NAMES = sorted(
+    name
+    for name, value in vars(keras.applications).items()
+    if inspect.isfunction(value) and "weights" in inspect.signature(value).parameters
+)
+
+CASES = [
+    Case(f"{name}/{size}x{size}", partial(_build, name, size), {"input_layer": pixels(size, size, 3)})
+    for name in _NAMES
+    for size in [_SIZES.get(name, 32)]
+]

@@ -1,0 +1,131 @@
+"""Values of options for heads, as they are typed; and Python arguments, as options of the command."""
+
+import ast
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from headgate.v1 import ImageInput, InputMeaning
+
+#: Arguments of `export_model` whose options are called otherwise.
+_OPTIONS = {"heads": "--head", "paddings": "--pad", "safe_mode": "--unsafe", "custom_objects": "--custom-object"}
+#: `argument=` with the literal that follows, if any; not in a call of something else.
+_ARGUMENT = re.compile(r"(?<![\w-])(?<!\w\()([a-z][a-z0-9_]*)=(\{(?:[^{}]|\{[^{}]*\})*\}|'[^']*'|(?:\w+(?:\.\w+)*)?)")
+
+
+def name_options(message: str, arguments: Sequence[str]) -> str:
+    """Write the Python arguments that a message speaks of as options of the command.
+
+    Args:
+        message: what the exporter says.
+        arguments: the names of the arguments that there are.
+
+    >>> name_options("say it with heads={'price': 'regression'}", ["heads"])
+    'say it with --head price=regression'
+    >>> name_options("say it with heads={'y': {'kind': 'binary', 'activation': 'logits'}}", ["heads"])
+    'say it with --head y=binary:logits'
+    >>> name_options("name them with labels=", ["labels"])
+    'name them with --labels'
+    >>> name_options("if you trust it, safe_mode=False", ["safe_mode"])
+    'if you trust it, --unsafe'
+    >>> name_options("Dense(units=3) has no bias", ["labels"])
+    'Dense(units=3) has no bias'
+    """
+
+    def as_option(match: re.Match[str]) -> str:
+        argument, literal = match.groups()
+        if argument not in arguments:
+            return match[0]
+        option = _OPTIONS.get(argument, f"--{argument.replace('_', '-')}")
+        try:
+            value = ast.literal_eval(literal)
+        except (SyntaxError, ValueError):
+            return f"{option} {literal}".rstrip()
+        if isinstance(value, dict):
+            return " ".join(f"{option} {key}={_typed(one)}" for key, one in value.items())
+        return option if isinstance(value, bool) else f"{option} {_typed(value)}"
+
+    return _ARGUMENT.sub(as_option, message)
+
+
+def _typed(value: Any) -> str:
+    if value is None:
+        return "none"
+    if isinstance(value, dict):
+        return ":".join(map(str, value.values()))
+    return ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+
+
+def read_kinds(settings: Sequence[str]) -> dict[str, Any]:
+    """Read `--head OUTPUT=KIND[:ACTIVATION]`.
+
+    >>> read_kinds(["price=regression", "species=multiclass:logits", "features=none"])
+    {'price': 'regression', 'species': {'kind': 'multiclass', 'activation': 'logits'}, 'features': None}
+    """
+    kinds: dict[str, Any] = {}
+    for setting in settings:
+        output, equals, head = setting.partition("=")
+        if not equals:
+            raise typer.BadParameter(f"'{setting}' is not OUTPUT=KIND, such as price=regression", param_hint="--head")
+        kind, colon, activation = head.partition(":")
+        if kind == "none":
+            kinds[output] = None
+        else:
+            kinds[output] = {"kind": kind, "activation": activation} if colon else kind
+    return kinds
+
+
+def read_by_head(values: Sequence[str], option: str, read: Callable[[str], Any]) -> Any:
+    """Read the values of an option: one for the only head that it fits, or a dict of HEAD=VALUE; None without any."""
+    if not values:
+        return None
+    if len(values) == 1 and "=" not in values[0]:
+        return read(values[0])
+    pairs = [value.partition("=") for value in values]
+    odd = next((head for head, equals, _ in pairs if not equals), None)
+    if odd is not None:
+        raise typer.BadParameter(f"'{odd}' is given beside others; write HEAD=VALUE for each head", param_hint=option)
+    return {head: read(value) for head, _, value in pairs}
+
+
+def read_labels(text: str) -> list[str]:
+    """Read `A,B,...`, or the lines of `@FILE`."""
+    if text.startswith("@"):
+        return Path(text[1:]).read_text(encoding="utf-8").splitlines()
+    return read_list(text)
+
+
+def read_channels(settings: Sequence[str]) -> list[InputMeaning]:
+    """Read `--channels INPUT=ORDER`.
+
+    >>> [meaning.input for meaning in read_channels(["image=rgb"])]
+    ['image']
+    """
+    meanings = []
+    for setting in settings:
+        name, _, order = setting.partition("=")
+        known = ImageInput.Channels.keys()[1:]
+        if f"CHANNELS_{order.upper()}" not in known:
+            orders = ", ".join(key.removeprefix("CHANNELS_").lower() for key in known)
+            raise typer.BadParameter(
+                f"'{setting}' is not INPUT=ORDER, such as image=rgb; orders are {orders}", param_hint="--channels"
+            )
+        image = ImageInput(channels=f"CHANNELS_{order.upper()}")
+        meanings.append(InputMeaning(input=name, image=image))
+    return meanings
+
+
+def read_list(text: str) -> list[str]:
+    """Read `A,B,...`."""
+    return [part.strip() for part in text.split(",")]
+
+
+def read_numbers(text: str, option: str) -> list[float]:
+    """Read `X,Y,...`."""
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError:
+        raise typer.BadParameter(f"'{text}' is no number", param_hint=option) from None

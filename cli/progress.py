@@ -1,0 +1,41 @@
+"""What a long command is doing, for whoever watches."""
+
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+
+@contextmanager
+def stage_bar(stages: Sequence[str], titles: dict[str, str]) -> Iterator[Callable[[str], None]]:
+    """Show a bar on stderr while the block runs, if that is a terminal; give the function that begins a stage.
+
+    Args:
+        stages: all of them, in their order.
+        titles: what to call them; default: as they are called.
+    """
+    if not sys.stderr.isatty():
+        yield lambda stage: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
+    # A file descriptor of its own: the exporter holds 2 back while TensorFlow writes to it.
+    with (
+        os.fdopen(os.dup(sys.stderr.fileno()), "w") as stderr,
+        Progress(*columns, console=Console(file=stderr), transient=True) as bar,
+    ):
+        task = bar.add_task(titles.get(stages[0], stages[0]), total=len(stages))
+
+        def begin(stage: str) -> None:
+            done = stages.index(stage) if stage in stages else None
+            bar.update(task, description=titles.get(stage, stage), completed=done)
+
+        yield begin

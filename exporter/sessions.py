@@ -1,0 +1,42 @@
+"""onnxruntime sessions of converted models."""
+
+import os
+from typing import Any
+
+from headgate.exporter.errors import VerificationError, reason_of
+
+#: A serialised ONNX model, or the path of its file where it has external data.
+OnnxModel = bytes | str | os.PathLike[str]
+
+#: What servers use unless told otherwise: `execution.graph_optimization_level`.
+SERVED_LEVEL = "all"
+
+
+def open_session(onnx_model: OnnxModel, level: str = SERVED_LEVEL) -> Any:
+    """Load an ONNX model into onnxruntime, on the CPU.
+
+    Args:
+        onnx_model: the model.
+        level: how much onnxruntime rewrites the graph: "disabled", "basic", "extended" or "all".
+
+    Raises:
+        VerificationError: it does not load.
+    """
+    import onnxruntime
+
+    levels = onnxruntime.GraphOptimizationLevel
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    # An arena keeps the memory of the largest batch, and here there is one run of each.
+    options.enable_cpu_mem_arena = False
+    options.graph_optimization_level = {
+        "disabled": levels.ORT_DISABLE_ALL,
+        "basic": levels.ORT_ENABLE_BASIC,
+        "extended": levels.ORT_ENABLE_EXTENDED,
+        "all": levels.ORT_ENABLE_ALL,
+    }[level]
+    model = onnx_model if isinstance(onnx_model, bytes) else os.fspath(onnx_model)
+    try:
+        return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    except Exception as error:
+        raise VerificationError(f"onnxruntime cannot load the converted model: {reason_of(error)}") from error
