@@ -14,7 +14,9 @@ from headgate.server.errors import InvalidArgumentError, StartupError
 from headgate.server.inference import InferenceRequest, InputBuffer, ShapeGroup
 from headgate.server.joining import InputJoiner
 from headgate.server.padding import ModelPadding
-from headgate.v1 import DataType, Padding, TensorSpec
+from headgate.server.vocabulary import Vocabulary
+from headgate.v1 import DataType, InputMeaning, Padding, TensorSpec
+from headgate.v1.input_meanings import abridged, check_input_meanings
 from headgate.v1.tensors import NUMPY_DTYPES, convert, data_type_name, format_shape, format_spec, text_array
 
 # protobuf looks enum values up by name, each time: too slow for every request.
@@ -48,8 +50,8 @@ class GivenTensor:
 class ModelInput:
     """One input of a model, against which tensors are checked."""
 
-    def __init__(self, spec: TensorSpec) -> None:
-        """Take what the model says of its input.
+    def __init__(self, spec: TensorSpec, meaning: InputMeaning | None = None) -> None:
+        """Take what the model and its signature say of the input.
 
         Raises:
             StartupError: the input has no free batch dimension.
@@ -69,6 +71,8 @@ class ModelInput:
         self.is_fixed = all(size >= 0 for size in self.item_shape)
         self.is_text = spec.datatype == _STRING
         self._row_elements = math.prod(self.item_shape) if self.is_fixed else 0
+        self._features = list(meaning.tabular.feature_names) if meaning else []
+        self.vocabulary = Vocabulary.of(meaning)
 
     def bind(self, tensor: GivenTensor) -> tuple[InputBuffer, tuple[int, ...]]:
         """Check a tensor; return its elements and its full shape.
@@ -84,13 +88,15 @@ class ModelInput:
         count = len(data) // self.dtype.itemsize if isinstance(data, _RAW) else data.size
         shape = self._infer_shape(count) if tensor.shape is None else tensor.shape
         self._check_shape(shape)
-        if isinstance(data, _RAW):
-            return self._bind_raw(data, shape), shape
-        if count != math.prod(shape):
+        if not isinstance(data, _RAW) and count != math.prod(shape):
             raise InvalidArgumentError(
                 f"input '{self.name}' of shape {format_shape(shape)} takes {math.prod(shape)} elements, {count} came"
             )
-        return self._convert(data), shape
+        buffer = self._bind_raw(data, shape) if isinstance(data, _RAW) else self._convert(data)
+        if self.vocabulary is not None:
+            elements = buffer if isinstance(buffer, np.ndarray) else np.frombuffer(buffer, self.dtype)
+            self.vocabulary.check(self.name, elements, shape)
+        return buffer, shape
 
     def _bind_raw(self, data: bytes | memoryview, shape: tuple[int, ...]) -> bytes | memoryview:
         if self.is_text:
@@ -162,6 +168,11 @@ class ModelInput:
             )
             and math.prod(item_shape) < (_MAX_ROW_ELEMENTS if shape[0] else _MAX_ABSENT_ROW_ELEMENTS)
         )
+        if not fits and self._features and len(shape) == 2 and shape[0] >= 0:
+            raise InvalidArgumentError(
+                f"input '{self.name}' has {shape[1]} columns, the model takes {len(self._features)}: "
+                f"{abridged(self._features)}"
+            )
         if not fits:
             raise InvalidArgumentError(
                 f"input '{self.name}' has shape [{','.join(map(str, shape))}], "
@@ -189,6 +200,7 @@ class ModelInputs:
         outputs: Sequence[TensorSpec] = (),
         paddings: Iterable[Padding] = (),
         pad_to_bucket: bool = False,
+        meanings: Iterable[InputMeaning] = (),
     ) -> None:
         """Take what the model and its signature say of the inputs.
 
@@ -198,12 +210,19 @@ class ModelInputs:
             paddings: the axes along which requests are filled up to share a batch.
             pad_to_bucket: whether they are filled up to the next power of two, and not just to the largest of the
                 batch: for devices that are slow on a shape that is new to them.
+            meanings: what the elements of inputs mean.
 
         Raises:
             StartupError: an input has no free batch dimension.
-            ValueError: a padding names what the model does not have, or what cannot be filled up.
+            ValueError: a padding names what the model does not have, or what cannot be filled up; or a meaning does
+                not fit its input.
         """
-        self.inputs = [ModelInput(spec) for spec in specs]
+        meanings = list(meanings)
+        check_input_meanings(meanings, specs)
+        by_input = {meaning.input: meaning for meaning in meanings}
+        self.inputs = [ModelInput(spec, by_input.get(spec.name)) for spec in specs]
+        #: Whether single elements of requests are checked, and not just their number and type.
+        self.checks_elements = any(model_input.vocabulary is not None for model_input in self.inputs)
         self.padding = ModelPadding(paddings, specs, outputs)
         self._joiners = [
             InputJoiner(index, spec, self.padding.fills.get(index), pad_to_bucket) for index, spec in enumerate(specs)

@@ -13,6 +13,7 @@ from headgate.decoders import Decoder, HeadError, decoder_for
 from headgate.server.batch_runner import BatchRunner
 from headgate.server.config import CONFIG_FILE, ModelConfig
 from headgate.server.errors import StartupError
+from headgate.server.golden import check_golden
 from headgate.server.inference import InferenceRequest
 from headgate.server.inputs import ModelInputs
 from headgate.server.processors import available_processors
@@ -68,7 +69,8 @@ class LoadedModel:
             processors: how many its instances share; None for all that this process may use.
 
         Raises:
-            StartupError: the file, its signature or the device is not usable; the message names the file and says why.
+            StartupError: the file, its signature or the device is not usable, or it gives other answers than its golden
+                examples; the message names the file and says why.
         """
         self.name = name
         self.version = version
@@ -88,7 +90,11 @@ class LoadedModel:
             self.signature = _read_signature(session)
             # Other devices than the CPU prepare themselves for each shape that is new to them.
             self.inputs = ModelInputs(
-                session.inputs, session.outputs, self.signature.paddings, pad_to_bucket=not on_cpu
+                session.inputs,
+                session.outputs,
+                self.signature.paddings,
+                pad_to_bucket=not on_cpu,
+                meanings=self.signature.input_meanings,
             )
             self.decoders = _decoders(self.signature, session)
             batch_s = _time_batch(session, max_rows, path)
@@ -100,6 +106,7 @@ class LoadedModel:
             if threads > 1:
                 session = Session(path, provider, threads, allow_cpu_fallback, config.execution, max_rows)
                 batch_s = _time_batch(session, max_rows, path)
+        check_golden(path, session, self.inputs, self.signature, self.decoders, max_rows)
         self.session = session
         self.config = config
         self.provider = session.provider

@@ -22,7 +22,7 @@ def describe_metadata(model: LoadedModel) -> Any:
         inputs=[_tensor_metadata(spec) for spec in model.session.inputs],
         outputs=[_tensor_metadata(spec) for spec in model.session.outputs],
     )
-    if model.signature.heads:
+    if model.signature.heads or model.signature.input_meanings:
         response.properties[METADATA_KEY] = signature_to_json(model.signature)
     return response
 

@@ -77,6 +77,9 @@ class RequestCache:
 
     def _remember(self, request: bytes, prepared: PreparedRequest) -> None:
         raw = prepared.inputs[0]
+        # Its elements would not be checked.
+        if prepared.model.inputs.checks_elements:
+            return
         # A request with an id of its own is not seen again.
         if prepared.id or len(prepared.inputs) > 1 or not isinstance(raw, bytes | memoryview) or not raw:
             return

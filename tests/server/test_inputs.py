@@ -12,7 +12,7 @@ from hypothesis.extra import numpy as hnp
 from headgate.server import StartupError
 from headgate.server.errors import InvalidArgumentError
 from headgate.server.inputs import GivenTensor, ModelInput, ModelInputs
-from headgate.v1 import DataType, TensorSpec
+from headgate.v1 import DataType, InputMeaning, TabularInput, TensorSpec, VocabularyInput
 from headgate.v1.tensors import NUMPY_DTYPES, data_type_of
 
 FP32 = DataType.DATA_TYPE_FP32
@@ -382,3 +382,49 @@ def test_memory_that_is_not_aligned(tmp_path, write_model):
         buffers, rows, group = inputs.bind([GivenTensor("x", (2, 3), data)])
         (joined,) = inputs.join([SimpleNamespace(inputs=buffers, group=group)], rows)
         assert session.run(None, {"x": joined})[0].ravel().tolist() == numbers.tolist()
+
+
+class TestMeanings:
+    def test_a_wrong_number_of_columns_names_them(self):
+        spec = TensorSpec(name="x", datatype=FP32, shape=[-1, 3])
+        meaning = InputMeaning(input="x", tabular=TabularInput(feature_names=["age", "sex", "bmi"]))
+        inputs = ModelInputs([spec], meanings=[meaning])
+        assert refusal(inputs, [raw(np.ones((2, 4), np.float32))]) == (
+            "input 'x' has 4 columns, the model takes 3: age, sex, bmi"
+        )
+        assert refusal(inputs, [raw(np.ones(3, np.float32))]) == (
+            "input 'x' has shape [3], the model takes [batch,3]; send one row as [1,3]"
+        )
+        assert inputs.bind([raw(np.ones((2, 3), np.float32))])[1] == 2
+
+    def test_text_outside_a_closed_vocabulary(self):
+        spec = TensorSpec(name="city", datatype=DataType.DATA_TYPE_STRING, shape=[-1, 2])
+        vocabulary = VocabularyInput(strings=["Köln", "", "Bonn"], size=3)
+        inputs = ModelInputs([spec], meanings=[InputMeaning(input="city", vocabulary=vocabulary)])
+        bad = GivenTensor("city", (3, 2), np.array(["Köln", "", "Bonn", "Bonn", "", b"Ulm"], object))
+        assert refusal(inputs, [bad]) == (
+            "input 'city' has the value 'Ulm' in row 2, which the model does not know; it takes 'Köln', '', 'Bonn'"
+        )
+        assert inputs.bind([GivenTensor("city", (1, 2), np.array(["Bonn", ""], object))])[1] == 1
+        assert inputs.bind([GivenTensor("city", (0, 2), np.array([], object))])[1] == 0
+
+    def test_integers_outside_a_closed_vocabulary(self):
+        spec = TensorSpec(name="x", datatype=DataType.DATA_TYPE_INT32, shape=[-1])
+        vocabulary = VocabularyInput(integers=range(0, 40, 2), size=20)
+        inputs = ModelInputs([spec], meanings=[InputMeaning(input="x", vocabulary=vocabulary)])
+        assert refusal(inputs, [raw(np.array([2, 3], np.int32))]) == (
+            "input 'x' has the value 3 in row 1, which the model does not know; "
+            "it takes 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, ... (10 more)"
+        )
+        assert inputs.bind([raw(np.array([38, 0], np.int32))])[1] == 2
+
+    def test_an_open_vocabulary_refuses_nothing(self):
+        spec = TensorSpec(name="city", datatype=DataType.DATA_TYPE_STRING, shape=[-1])
+        vocabulary = VocabularyInput(strings=["Bonn"], size=1, accepts_others=True)
+        inputs = ModelInputs([spec], meanings=[InputMeaning(input="city", vocabulary=vocabulary)])
+        assert inputs.bind([GivenTensor("city", (1,), np.array(["Ulm"], object))])[1] == 1
+        assert not inputs.checks_elements
+
+    def test_a_meaning_that_does_not_fit(self):
+        with pytest.raises(ValueError, match="a meaning is given for input 'y', but the model has 'x'"):
+            ModelInputs([TensorSpec(name="x", datatype=FP32, shape=[-1])], meanings=[InputMeaning(input="y")])

@@ -1,3 +1,5 @@
+from typing import NamedTuple
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -6,9 +8,14 @@ from hypothesis import strategies as st
 from headgate.server.dialects.request_cache import PreparedRequest, RequestCache
 from headgate.server.errors import InvalidArgumentError
 from headgate.server.inputs import GivenTensor, ModelInputs
-from headgate.v1 import DataType, PredictRequest, Tensor, TensorSpec
+from headgate.v1 import DataType, InputMeaning, PredictRequest, Tensor, TensorSpec, VocabularyInput
 
 INPUTS = ModelInputs([TensorSpec(name="x", datatype=DataType.DATA_TYPE_FP32, shape=[-1, 3])])
+
+
+class Model(NamedTuple):
+    name: str
+    inputs: ModelInputs
 
 
 class Preparations:
@@ -23,7 +30,7 @@ class Preparations:
         (tensor,) = message.inputs
         data = tensor.raw or np.array(tensor.floats, np.float32)
         inputs, rows, group = INPUTS.bind([GivenTensor(tensor.name, tuple(tensor.shape) or None, data)])
-        return PreparedRequest(message.model, inputs, rows, group, message.options.top_k, message.id)
+        return PreparedRequest(Model(message.model, INPUTS), inputs, rows, group, message.options.top_k, message.id)
 
 
 @pytest.fixture
@@ -56,7 +63,7 @@ def test_a_request_like_an_earlier_one_is_not_parsed(cache, preparations):
     prepared = cache.prepare(raw_request(7, 8, 9))
     assert preparations.count == parsed
     assert elements(prepared) == [7, 8, 9]
-    assert (prepared.model, prepared.rows) == ("m", 1)
+    assert (prepared.model.name, prepared.rows) == ("m", 1)
 
 
 def test_the_elements_are_not_copied(cache):
@@ -83,7 +90,7 @@ def test_a_request_with_another_frame_is_parsed(cache, other):
     for i in range(3):
         cache.prepare(raw_request(i, 1, 2, **first))
     prepared = cache.prepare(raw_request(7, 8, 9, **first | other))
-    assert (prepared.model, prepared.renderer) == tuple((first | other).values())
+    assert (prepared.model.name, prepared.renderer) == tuple((first | other).values())
 
 
 def test_elements_that_also_stand_elsewhere_in_the_request(cache):
@@ -95,7 +102,7 @@ def test_elements_that_also_stand_elsewhere_in_the_request(cache):
             assert bytes(cache.prepare(request).inputs[0]) == raw
     other = PredictRequest(model="abcabcabcabc", inputs=[Tensor(raw=b"defdefdefdef")]).SerializeToString()
     prepared = cache.prepare(other)
-    assert (prepared.model, bytes(prepared.inputs[0])) == ("abcabcabcabc", b"defdefdefdef")
+    assert (prepared.model.name, bytes(prepared.inputs[0])) == ("abcabcabcabc", b"defdefdefdef")
 
 
 def test_requests_with_ids_are_not_remembered(cache, preparations):
@@ -138,3 +145,25 @@ def test_search_for_the_elements_is_not_made_amid_much_else(cache):
     unknown_field = bytes([15 << 3 | 2]) + bytes([0x80, 0x89, 0x7A]) + bytes(2_000_000)
     for _ in range(3):
         assert cache.prepare(request + unknown_field).rows == 50_000
+
+
+def test_elements_that_have_to_be_checked_are_parsed_each_time():
+    """Even where the flipped bytes are elements that the model takes, too."""
+    spec = TensorSpec(name="x", datatype=DataType.DATA_TYPE_INT64, shape=[-1, 1])
+    vocabulary = VocabularyInput(integers=[0, -1], size=2)
+    inputs = ModelInputs([spec], meanings=[InputMeaning(input="x", vocabulary=vocabulary)])
+
+    def prepare(request):
+        (tensor,) = PredictRequest.FromString(request).inputs
+        bound = inputs.bind([GivenTensor(tensor.name, None, tensor.raw)])
+        return PreparedRequest(Model("m", inputs), *bound, renderer=None, id="")
+
+    def request(value):
+        tensor = Tensor(name="x", raw=np.array([value]).tobytes())
+        return PredictRequest(model="m", inputs=[tensor]).SerializeToString()
+
+    cache = RequestCache(prepare)
+    for value in (0, -1, 0):
+        cache.prepare(request(value))
+    with pytest.raises(InvalidArgumentError, match="'x' has the value 7 in row 0"):
+        cache.prepare(request(7))
