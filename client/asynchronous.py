@@ -19,9 +19,9 @@ from headgate.client.channel import (
     not_ready_error,
     outcome_of,
 )
-from headgate.client.errors import DeadlineExceededError, HeadgateError, InvalidRequestError
+from headgate.client.errors import DeadlineExceededError, HeadgateError, InvalidRequestError, NotFoundError
 from headgate.client.predictions import Predictions
-from headgate.client.requests import Inputs, Options, build_request
+from headgate.client.requests import Inputs, Options, build_request, is_same_model
 from headgate.foreign import health
 from headgate.v1 import (
     GetModelRequest,
@@ -29,7 +29,6 @@ from headgate.v1 import (
     ListModelsRequest,
     Model,
     PredictRequest,
-    Signature,
     StreamPredictResponse,
 )
 from headgate.v1.prediction_service_pb2_grpc import PredictionServiceStub
@@ -64,7 +63,7 @@ class AsyncClient:
         else:
             self._channel = grpc.aio.secure_channel(target, credentials, **settings)
         self._stub: Any = PredictionServiceStub(self._channel)  # type: ignore[no-untyped-call]
-        self._signatures: dict[tuple[str, int], Signature] = {}
+        self._described: dict[tuple[str, int], GetModelResponse] = {}
 
     async def __aenter__(self) -> Self:
         return self
@@ -90,11 +89,11 @@ class AsyncClient:
     ) -> Predictions:
         """Return what a model predicts for a batch of rows; see `Client.predict`."""
 
-        async def ask(signature: Signature) -> Predictions:
-            request = build_request(signature, model, version, inputs, options, request_id)
+        async def ask(described: GetModelResponse) -> Predictions:
+            request = build_request(described, model, version, inputs, options, request_id)
             return Predictions.from_response(await self._call(self._stub.Predict, request, timeout_s))
 
-        return await self._with_signature(model, version, timeout_s, ask)
+        return await self._with_description(model, version, timeout_s, ask)
 
     @overload
     def stream_predict(
@@ -141,11 +140,11 @@ class AsyncClient:
             try:
                 async for item in _items(inputs):
 
-                    async def build(signature: Signature, item: Inputs = item) -> PredictRequest:
-                        return build_request(signature, model, version, item, options)
+                    async def build(described: GetModelResponse, item: Inputs = item) -> PredictRequest:
+                        return build_request(described, model, version, item, options)
 
                     try:
-                        request = await self._with_signature(model, version, timeout_s, build)
+                        request = await self._with_description(model, version, timeout_s, build)
                     except HeadgateError as error:
                         turns.put_nowait(error)
                     else:
@@ -168,8 +167,8 @@ class AsyncClient:
             while not isinstance(turn := await turns.get(), EndOfInputs):
                 outcome = turn or outcome_of(await answer())
                 room.release()
-                if isinstance(outcome, InvalidRequestError):
-                    self._signatures.pop((model, version), None)
+                if isinstance(outcome, InvalidRequestError | NotFoundError):
+                    self._described.pop((model, version), None)
                 if isinstance(outcome, HeadgateError) and not return_exceptions:
                     raise outcome
                 yield outcome
@@ -190,7 +189,7 @@ class AsyncClient:
         """Return a model's state and what it takes and gives; see `Client.model`."""
         request = GetModelRequest(name=name, version=version)
         response: GetModelResponse = await self._call(self._stub.GetModel, request, timeout_s)
-        self._signatures[name, version] = response.signature
+        self._described[name, version] = response
         return response
 
     async def wait_until_ready(self, timeout_s: float = DEFAULT_TIMEOUT_S) -> None:
@@ -222,18 +221,18 @@ class AsyncClient:
         except grpc.aio.AioRpcError as error:
             raise error_from_rpc(error, timeout_s) from None
 
-    async def _with_signature(
-        self, model: str, version: int, timeout_s: float | None, use: Callable[[Signature], Awaitable[Result]]
+    async def _with_description(
+        self, model: str, version: int, timeout_s: float | None, use: Callable[[GetModelResponse], Awaitable[Result]]
     ) -> Result:
-        """Await `use` with the model's signature; a second time if the one that was known turns out to be old."""
-        known = self._signatures.get((model, version))
+        """Await `use` with the model's description; a second time if the one that was known turns out to be old."""
+        known = self._described.get((model, version))
         try:
-            return await use(known or (await self.model(model, version, timeout_s=timeout_s)).signature)
-        except InvalidRequestError:
+            return await use(known or await self.model(model, version, timeout_s=timeout_s))
+        except (InvalidRequestError, NotFoundError):
             if known is None:
                 raise
-            current = (await self.model(model, version, timeout_s=timeout_s)).signature
-            if current.inputs == known.inputs:
+            current = await self.model(model, version, timeout_s=timeout_s)
+            if is_same_model(current, known):
                 raise
         return await use(current)
 

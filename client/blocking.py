@@ -20,11 +20,11 @@ from headgate.client.channel import (
     not_ready_error,
     outcome_of,
 )
-from headgate.client.errors import DeadlineExceededError, HeadgateError, InvalidRequestError
+from headgate.client.errors import DeadlineExceededError, HeadgateError, InvalidRequestError, NotFoundError
 from headgate.client.predictions import Predictions
-from headgate.client.requests import Inputs, Options, build_request
+from headgate.client.requests import Inputs, Options, build_request, is_same_model
 from headgate.foreign import health
-from headgate.v1 import GetModelRequest, GetModelResponse, ListModelsRequest, Model, PredictRequest, Signature
+from headgate.v1 import GetModelRequest, GetModelResponse, ListModelsRequest, Model, PredictRequest
 from headgate.v1.prediction_service_pb2_grpc import PredictionServiceStub
 
 Result = TypeVar("Result")
@@ -64,7 +64,7 @@ class Client:
         else:
             self._channel = grpc.secure_channel(target, credentials, **settings)
         self._stub: Any = PredictionServiceStub(self._channel)  # type: ignore[no-untyped-call]
-        self._signatures: dict[tuple[str, int], Signature] = {}
+        self._described: dict[tuple[str, int], GetModelResponse] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -94,7 +94,9 @@ class Client:
             model: the model's name.
             inputs: an array [rows, ...] for a model with a single input, or a dict with one for each input's name;
                 numpy arrays, nested lists, anything that numpy reads. Numbers are converted to the type that the
-                model takes, if that keeps their values (float64 may be rounded to float32).
+                model takes, if that keeps their values (float64 may be rounded to float32). Where the model names
+                its features, also `{"age": 61, "sex": 1}` for one row, `{"age": [61, 48], "sex": [1, 0]}`, a list of
+                such rows, or a DataFrame, its columns in any order.
             version: the model's version; 0 means the latest that is being served.
             timeout_s: how long the call may take (the first for a model: each of its two calls); None means as long as
                 the client says.
@@ -103,11 +105,11 @@ class Client:
                 `priority`, `queue_timeout_us`; see `headgate.client.Options`.
         """
 
-        def ask(signature: Signature) -> Predictions:
-            request = build_request(signature, model, version, inputs, options, request_id)
+        def ask(described: GetModelResponse) -> Predictions:
+            request = build_request(described, model, version, inputs, options, request_id)
             return Predictions.from_response(self._call(self._stub.Predict, request, timeout_s))
 
-        return self._with_signature(model, version, timeout_s, ask)
+        return self._with_description(model, version, timeout_s, ask)
 
     @overload
     def stream_predict(
@@ -167,7 +169,7 @@ class Client:
                 for item in inputs:
                     try:
                         build = partial(build_request, model=model, version=version, inputs=item, options=options)
-                        request = self._with_signature(model, version, timeout_s, build)
+                        request = self._with_description(model, version, timeout_s, build)
                     except HeadgateError as error:
                         turns.put(error)
                     else:
@@ -187,8 +189,8 @@ class Client:
             while not isinstance(turn := turns.get(), EndOfInputs):
                 outcome = turn or outcome_of(next(call, None))
                 room.release()
-                if isinstance(outcome, InvalidRequestError):
-                    self._signatures.pop((model, version), None)
+                if isinstance(outcome, InvalidRequestError | NotFoundError):
+                    self._described.pop((model, version), None)
                 if isinstance(outcome, HeadgateError) and not return_exceptions:
                     raise outcome
                 yield outcome
@@ -211,7 +213,7 @@ class Client:
         response: GetModelResponse = self._call(
             self._stub.GetModel, GetModelRequest(name=name, version=version), timeout_s
         )
-        self._signatures[name, version] = response.signature
+        self._described[name, version] = response
         return response
 
     def wait_until_ready(self, timeout_s: float = DEFAULT_TIMEOUT_S) -> None:
@@ -247,17 +249,17 @@ class Client:
         except grpc.RpcError as error:
             raise error_from_rpc(error, timeout_s) from None
 
-    def _with_signature(
-        self, model: str, version: int, timeout_s: float | None, use: Callable[[Signature], Result]
+    def _with_description(
+        self, model: str, version: int, timeout_s: float | None, use: Callable[[GetModelResponse], Result]
     ) -> Result:
-        """Call `use` with the model's signature; a second time if the one that was known turns out to be old."""
-        known = self._signatures.get((model, version))
+        """Call `use` with the model's description; a second time if the one that was known turns out to be old."""
+        known = self._described.get((model, version))
         try:
-            return use(known or self.model(model, version, timeout_s=timeout_s).signature)
-        except InvalidRequestError:
+            return use(known or self.model(model, version, timeout_s=timeout_s))
+        except (InvalidRequestError, NotFoundError):
             if known is None:
                 raise
-            current = self.model(model, version, timeout_s=timeout_s).signature
-            if current.inputs == known.inputs:
+            current = self.model(model, version, timeout_s=timeout_s)
+            if is_same_model(current, known):
                 raise
         return use(current)

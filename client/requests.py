@@ -1,17 +1,20 @@
 """Predict requests from arrays, checked against the model's signature."""
 
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence
 from typing import Any, TypedDict
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from headgate.client.errors import InvalidRequestError
-from headgate.v1 import DataType, PredictOptions, PredictRequest, Signature, Tensor, TensorSpec
+from headgate.v1 import DataType, GetModelResponse, PredictOptions, PredictRequest, Signature, Tensor, TensorSpec
+from headgate.v1.features import columns_of, stack_features
+from headgate.v1.input_meanings import abridged
 from headgate.v1.tensors import NUMPY_DTYPES, convert, data_type_name, format_shape, format_spec, tensor_from_numpy
 
 #: One array for a model with a single input, or an array for each input's name. The batch is the first dimension.
-Inputs = ArrayLike | Mapping[str, ArrayLike]
+#: Features with names may come by name: `{name: column}`, rows `[{name: value}]`, or a DataFrame.
+Inputs = ArrayLike | Mapping[str, ArrayLike] | Sequence[Mapping[str, Any]]
 
 
 class Options(TypedDict, total=False):
@@ -40,9 +43,12 @@ class Options(TypedDict, total=False):
 
 
 def build_request(
-    signature: Signature, model: str, version: int, inputs: Inputs, options: Options, request_id: str = ""
+    described: GetModelResponse, model: str, version: int, inputs: Inputs, options: Options, request_id: str = ""
 ) -> PredictRequest:
     """Make the request for `inputs`, each converted to the type that the model takes.
+
+    Features by name are put in the order of the model that is described, and sent to that version of it: another may
+    have another order.
 
     A conversion that would change a value (a fraction for an integer input, a number out of range) is refused;
     rounding to a shorter float type is not.
@@ -51,13 +57,15 @@ def build_request(
         InvalidRequestError: the inputs have wrong names, types or numbers of dimensions.
 
     >>> spec = TensorSpec(name="x", datatype=DataType.DATA_TYPE_FP32, shape=[-1, 2])
-    >>> request = build_request(Signature(inputs=[spec]), "iris", 0, [[1, 2], [3, 4]], {})
+    >>> described = GetModelResponse(signature=Signature(inputs=[spec]))
+    >>> request = build_request(described, "iris", 0, [[1, 2], [3, 4]], {})
     >>> list(request.inputs[0].shape), np.frombuffer(request.inputs[0].raw, "float32").tolist()
     ([2, 2], [1.0, 2.0, 3.0, 4.0])
     """
-    masks = {padding.mask for padding in signature.paddings}
-    arrays = _by_name(inputs, signature.inputs, masks)
-    tensors = [_tensor(arrays[spec.name], spec) for spec in signature.inputs if spec.name in arrays]
+    signature = described.signature
+    by_input, are_stacked = _by_input(inputs, signature)
+    version = version or (described.model.version if are_stacked else 0)
+    tensors = [_tensor(by_input[spec.name], spec) for spec in signature.inputs if spec.name in by_input]
     decoding: dict[str, Any] = dict(options)
     queueing = {name: decoding.pop(name) for name in ("priority", "queue_timeout_us") if name in decoding}
     return PredictRequest(
@@ -65,20 +73,55 @@ def build_request(
     )
 
 
-def _by_name(inputs: Inputs, specs: Sequence[TensorSpec], masks: Set[str]) -> Mapping[str, ArrayLike]:
-    """Return the inputs by name; masks may be missing, which the server then makes."""
-    takes = ", ".join(f"'{spec.name}' ({format_spec(spec)})" for spec in specs)
-    if not isinstance(inputs, Mapping):
-        needed = [spec.name for spec in specs if spec.name not in masks]
+def is_same_model(one: GetModelResponse, other: GetModelResponse) -> bool:
+    """Return whether two descriptions lead to the same requests."""
+    return (
+        one.model.version == other.model.version
+        and one.signature.inputs == other.signature.inputs
+        and one.signature.input_meanings == other.signature.input_meanings
+        and one.signature.paddings == other.signature.paddings
+    )
+
+
+def _by_input(inputs: Inputs, signature: Signature) -> tuple[Mapping[str, ArrayLike], bool]:
+    """Return an array for each input (masks may be missing, which the server makes), and whether features were stacked.
+
+    What is no input's name has to be a feature's.
+    """
+    specs = {spec.name: spec for spec in signature.inputs}
+    needed = specs.keys() - {padding.mask for padding in signature.paddings}
+    takes = ", ".join(f"'{spec.name}' ({format_spec(spec)})" for spec in signature.inputs)
+    try:
+        columns = columns_of(inputs)
+    except ValueError as error:
+        raise InvalidRequestError(f"the rows cannot be read as features: {error}") from None
+    if columns is None and not isinstance(inputs, Mapping):
         if len(needed) != 1:
             raise InvalidRequestError(f"the model has {len(specs)} inputs: {takes}; send a dict with an array for each")
-        return {needed[0]: inputs}
-    names = {spec.name for spec in specs}
-    for problem, odd in (("has no input", inputs.keys() - names), ("also needs input", names - masks - inputs.keys())):
-        if odd:
-            listed = ", ".join(f"'{name}'" for name in sorted(odd))
-            raise InvalidRequestError(f"the model {problem} {listed}; it takes {takes}")
-    return inputs
+        return {next(iter(needed)): inputs}, False  # type: ignore[dict-item]
+    named: dict[str, ArrayLike] = dict(columns or inputs)  # type: ignore[arg-type]
+    features = {
+        meaning.input: list(meaning.tabular.feature_names)
+        for meaning in signature.input_meanings
+        if meaning.HasField("tabular") and meaning.input not in named
+    }
+    known = specs.keys() | {name for names in features.values() for name in names}
+    unknown = sorted(name for name in named if name not in known)
+    missing = sorted(needed - named.keys() - features.keys())
+    missing += [name for names in features.values() for name in names if name not in named]
+    if unknown or missing:
+        problem = "has no input" if unknown else "also needs input"
+        if features:
+            problem += " or feature" if unknown else "s or features"
+            takes += "".join(f"; the features of '{name}': {abridged(names)}" for name, names in features.items())
+        elif columns is not None:
+            takes += "; what its columns are called is not known: send an array, or export it with feature names"
+        raise InvalidRequestError(f"the model {problem} {abridged(map(repr, unknown or missing))}; it takes {takes}")
+    try:
+        stacked = {name: stack_features(named, names) for name, names in features.items()}
+    except ValueError as error:
+        raise InvalidRequestError(str(error)) from None
+    return {name: array for name, array in named.items() if name in specs} | stacked, bool(stacked)
 
 
 def _tensor(value: ArrayLike, spec: TensorSpec) -> Tensor:
@@ -86,6 +129,8 @@ def _tensor(value: ArrayLike, spec: TensorSpec) -> Tensor:
         array = np.asarray(value)
     except ValueError as error:
         raise InvalidRequestError(f"input '{spec.name}' is no array: {error}") from None
+    if array.ndim < 2 and list(spec.shape[1:]) == [1]:
+        array = array.reshape(-1, 1)
     if array.ndim == len(spec.shape) - 1:
         raise InvalidRequestError(
             f"input '{spec.name}' has shape {format_shape(array.shape)}, the model takes {format_shape(spec.shape)}; "

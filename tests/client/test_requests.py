@@ -6,17 +6,31 @@ from hypothesis.extra import numpy as hnp
 
 from headgate.client import InvalidRequestError
 from headgate.client.requests import build_request
-from headgate.v1 import DataType, PaddedInput, Padding, Signature, TensorSpec
+from headgate.v1 import (
+    DataType,
+    GetModelResponse,
+    InputMeaning,
+    Model,
+    PaddedInput,
+    Padding,
+    Signature,
+    TabularInput,
+    TensorSpec,
+)
 from headgate.v1.tensors import NUMPY_DTYPES
 
 INTEGERS = ["int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"]
 TYPES = {np.dtype(dtype).name: data_type for data_type, dtype in NUMPY_DTYPES.items()}
 
 
+def described(version=3, **fields):
+    return GetModelResponse(model=Model(version=version), signature=Signature(**fields))
+
+
 def send(array, dtype, shape=(-1, -1)):
     """Build a request for one input of the given type and return what the model will be given."""
     spec = TensorSpec(name="x", datatype=TYPES[dtype], shape=shape)
-    [tensor] = build_request(Signature(inputs=[spec]), "model", 0, array, {}).inputs
+    [tensor] = build_request(described(inputs=[spec]), "model", 0, array, {}).inputs
     return np.frombuffer(tensor.raw, NUMPY_DTYPES[tensor.datatype]).reshape(tensor.shape)
 
 
@@ -80,14 +94,14 @@ def test_objects():
 )
 def test_text(text):
     spec = TensorSpec(name="x", datatype=DataType.DATA_TYPE_STRING, shape=[-1, 2])
-    [tensor] = build_request(Signature(inputs=[spec]), "model", 0, text, {}).inputs
+    [tensor] = build_request(described(inputs=[spec]), "model", 0, text, {}).inputs
     assert (list(tensor.strings), list(tensor.shape)) == (["b", "é"], [1, 2])
 
 
 def test_numbers_where_text_is_taken():
     spec = TensorSpec(name="x", datatype=DataType.DATA_TYPE_STRING, shape=[-1, 2])
     with pytest.raises(InvalidRequestError, match="takes STRING, this is an array of int64"):
-        build_request(Signature(inputs=[spec]), "model", 0, [[1, 2]], {})
+        build_request(described(inputs=[spec]), "model", 0, [[1, 2]], {})
 
 
 def test_masks_may_be_left_out():
@@ -96,18 +110,123 @@ def test_masks_may_be_left_out():
         TensorSpec(name="m", datatype=DataType.DATA_TYPE_BOOL, shape=[-1, -1]),
     ]
     signature = Signature(inputs=specs, paddings=[Padding(inputs=[PaddedInput(input="x", axis=1)], mask="m")])
+    model = GetModelResponse(signature=signature)
     for inputs, sent in (([[1, 2]], ["x"]), ({"x": [[1, 2]]}, ["x"]), ({"m": [[1, 0]], "x": [[1, 2]]}, ["x", "m"])):
-        assert [tensor.name for tensor in build_request(signature, "model", 0, inputs, {}).inputs] == sent
+        assert [tensor.name for tensor in build_request(model, "model", 0, inputs, {}).inputs] == sent
     with pytest.raises(InvalidRequestError, match="the model also needs input 'x'; it takes 'x'"):
-        build_request(signature, "model", 0, {"m": [[True, False]]}, {})
+        build_request(model, "model", 0, {"m": [[True, False]]}, {})
 
 
 def test_unknown_option():
     with pytest.raises(ValueError, match="topk"):
-        build_request(Signature(), "model", 0, {}, {"topk": 3})
+        build_request(described(), "model", 0, {}, {"topk": 3})
 
 
 def test_an_integer_beyond_a_float_is_no_infinity():
     # It would come back as itself: -2**63 as float16 is -inf, and -inf as int64 is -2**63.
     with pytest.raises(InvalidRequestError, match="cannot hold the value -9223372036854775808"):
         send(np.array([[-(2**63)]]), "float16")
+
+
+class Frame:
+    """What the client knows a DataFrame by; pandas is not among its dependencies."""
+
+    def __init__(self, **columns):
+        self._columns = columns
+        self.columns = list(columns)
+
+    def __getitem__(self, name):
+        return Frame(**{name: self._columns[name]})
+
+    def to_numpy(self):
+        return np.array(self._columns[self.columns[0]])
+
+
+class TestFeatures:
+    spec = TensorSpec(name="x", datatype=DataType.DATA_TYPE_FP32, shape=[-1, 3])
+    meaning = InputMeaning(input="x", tabular=TabularInput(feature_names=["age", "sex", "bmi"]))
+    model = described(inputs=[spec], input_meanings=[meaning])
+
+    def rows(self, inputs, model=None):
+        request = build_request(model or self.model, "m", 0, inputs, {})
+        assert request.version == 3
+        return np.frombuffer(request.inputs[0].raw, np.float32).reshape(request.inputs[0].shape).tolist()
+
+    @pytest.mark.parametrize(
+        "inputs",
+        [
+            {"bmi": [21.5, 30], "age": [61, 48], "sex": [True, False]},
+            Frame(sex=[1, 0], bmi=[21.5, 30.0], age=[61, 48]),
+            [{"sex": 1, "age": 61, "bmi": 21.5}, {"bmi": 30, "age": 48, "sex": 0}],
+            {"bmi": np.array([[21.5], [30]]), "age": [61, 48], "sex": [1, 0]},
+        ],
+    )
+    def test_any_order(self, inputs):
+        assert self.rows(inputs) == [[61, 1, 21.5], [48, 0, 30]]
+
+    def test_one_row(self):
+        assert self.rows({"bmi": 21.5, "age": 61, "sex": 1}) == [[61, 1, 21.5]]
+
+    def test_the_version_that_was_asked_for_is_kept(self):
+        assert build_request(self.model, "m", 2, {"bmi": 1, "age": 2, "sex": 3}, {}).version == 2
+        assert build_request(self.model, "m", 0, {"x": [[1, 2, 3]]}, {}).version == 0
+
+    @pytest.mark.parametrize(
+        ("inputs", "message"),
+        [
+            (
+                {"age": 1, "sex": 1, "height": 3},
+                "the model has no input or feature 'height'; it takes 'x' (FP32 [batch,3]); "
+                "the features of 'x': age, sex, bmi",
+            ),
+            (
+                Frame(age=[1], bmi=[1]),
+                "the model also needs inputs or features 'sex'; it takes 'x' (FP32 [batch,3]); "
+                "the features of 'x': age, sex, bmi",
+            ),
+            (
+                {"age": [1, 2], "sex": [1, 2], "bmi": [1]},
+                "feature 'bmi' has shape [1], feature 'age' [2]; give one value a row, for each the same number",
+            ),
+            (
+                {"age": [1, 2], "sex": [1, 2], "bmi": ["1", "2"]},
+                "feature 'bmi' holds text or objects, feature 'age' numbers; give all of one type",
+            ),
+            ([{"age": 1}, {"sex": 1}], "the rows cannot be read as features: one row has the columns age, another sex"),
+            (
+                {"age": ["1"], "sex": ["1"], "bmi": ["2"]},
+                "input 'x': the model takes FP32, this is an array of object",
+            ),
+        ],
+    )
+    def test_refused(self, inputs, message):
+        with pytest.raises(InvalidRequestError) as caught:
+            build_request(self.model, "m", 0, inputs, {})
+        assert str(caught.value) == message
+
+    def test_columns_of_a_model_without_names_are_refused(self):
+        with pytest.raises(InvalidRequestError, match="what its columns are called is not known: send an array"):
+            build_request(described(inputs=[self.spec]), "m", 0, Frame(age=[1], sex=[1], bmi=[1]), {})
+
+    def test_one_input_a_feature(self):
+        specs = [
+            TensorSpec(name="age", datatype=DataType.DATA_TYPE_FP32, shape=[-1, 1]),
+            TensorSpec(name="city", datatype=DataType.DATA_TYPE_STRING, shape=[-1, 1]),
+        ]
+        for inputs in (Frame(city=["Bonn", "Ulm"], age=[1, 2]), {"age": [1, 2], "city": [["Bonn"], ["Ulm"]]}):
+            age, city = build_request(described(inputs=specs), "m", 0, inputs, {}).inputs
+            assert (list(age.shape), list(city.shape), list(city.strings)) == ([2, 1], [2, 1], ["Bonn", "Ulm"])
+        age, city = build_request(described(inputs=specs), "m", 0, {"age": 1, "city": "Ulm"}, {}).inputs
+        assert (list(age.shape), list(city.shape)) == ([1, 1], [1, 1])
+
+    def test_features_beside_other_inputs(self):
+        weight = TensorSpec(name="weight", datatype=DataType.DATA_TYPE_FP32, shape=[-1])
+        model = described(inputs=[weight, self.spec], input_meanings=[self.meaning])
+        request = build_request(model, "m", 0, {"bmi": [3], "weight": [9], "age": [1], "sex": [2]}, {})
+        assert [np.frombuffer(tensor.raw, np.float32).tolist() for tensor in request.inputs] == [[9], [1, 2, 3]]
+
+    def test_text_features(self):
+        spec = TensorSpec(name="x", datatype=DataType.DATA_TYPE_STRING, shape=[-1, 3])
+        model = described(inputs=[spec], input_meanings=[self.meaning])
+        [tensor] = build_request(model, "m", 0, {"bmi": ["c", ""], "age": ["a", "x"], "sex": ["b", "é"]}, {}).inputs
+        assert list(tensor.strings) == ["a", "b", "c", "x", "é", ""]
