@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,16 @@ from headgate.benchmarks.http2 import Call
 from headgate.client import Inputs
 from headgate.client.requests import build_request
 from headgate.foreign.open_inference import ModelInferRequest, ModelStreamInferResponse
-from headgate.v1 import DataType, GetModelResponse, PredictRequest, Signature, StreamPredictResponse, Tensor, TensorSpec
+from headgate.v1 import (
+    DataType,
+    GetModelResponse,
+    InputMeaning,
+    PredictRequest,
+    Signature,
+    StreamPredictResponse,
+    Tensor,
+    TensorSpec,
+)
 from headgate.v1.tensors import NUMPY_DTYPES, data_type_name, format_spec, tensor_from_numpy
 
 #: How many different requests are sent in turn, and how large they may be together.
@@ -25,17 +34,21 @@ _WORDS = ("alpha", "beta", "gamma", "delta", "epsilon")
 
 
 def random_inputs(
-    specs: Sequence[TensorSpec], rows: int, shapes: Mapping[str, Sequence[int]]
+    specs: Sequence[TensorSpec],
+    rows: int,
+    shapes: Mapping[str, Sequence[int]],
+    meanings: Iterable[InputMeaning] = (),
 ) -> dict[str, NDArray[Any]]:
     """Draw inputs for enough different requests.
 
     Floats are normally distributed, uint8 covers its whole range (images), text is one of a few words; all other
-    integers are 0 or 1, which every lookup table has.
+    integers are 0 or 1, which every lookup table has. Where a vocabulary is known, values are drawn from that.
 
     Args:
         specs: what the model takes.
         rows: of each request.
         shapes: of one row, by the input's name, where the model leaves sizes free.
+        meanings: what the signature says of the inputs.
 
     Raises:
         BenchmarkError: a size is free and not given, or given otherwise than the model has it.
@@ -48,7 +61,10 @@ def random_inputs(
     row_bytes = sum(int(np.prod(sizes[spec.name])) * NUMPY_DTYPES[spec.datatype].itemsize for spec in specs)
     count = max(1, min(_BODIES, _MAX_BYTES // max(1, rows * row_bytes)))
     rng = np.random.default_rng(0)
-    return {spec.name: _draw(spec.datatype, (count * rows, *sizes[spec.name]), rng) for spec in specs}
+    known = {meaning.input: list(meaning.vocabulary.strings or meaning.vocabulary.integers) for meaning in meanings}
+    return {
+        spec.name: _draw(spec.datatype, (count * rows, *sizes[spec.name]), rng, known.get(spec.name)) for spec in specs
+    }
 
 
 def predict_requests(signature: Signature, model: str, version: int, inputs: Inputs, rows: int) -> list[PredictRequest]:
@@ -129,8 +145,12 @@ def _row_shape(spec: TensorSpec, given: Sequence[int] | None) -> tuple[int, ...]
     return tuple(given)
 
 
-def _draw(datatype: DataType, shape: tuple[int, ...], rng: np.random.Generator) -> NDArray[Any]:
+def _draw(
+    datatype: DataType, shape: tuple[int, ...], rng: np.random.Generator, known: Sequence[object] | None
+) -> NDArray[Any]:
     dtype = NUMPY_DTYPES[datatype]
+    if known:
+        return rng.choice(np.array(known, dtype), shape)
     if dtype.kind == "f":
         return rng.standard_normal(shape, np.float32).astype(dtype)
     if dtype.kind == "O":

@@ -41,7 +41,8 @@ def serving() -> Iterator[tuple[RunningServer, Address]]:
 def make_call(calls: ModelCalls, model: str, method: str, timeout_s: float | None = None) -> Call:
     """Make requests of one random row, and check that the server answers them."""
     signature = calls.signature()
-    requests = bodies.predict_requests(signature, model, 0, bodies.random_inputs(signature.inputs, 1, {}), 1)
+    inputs = bodies.random_inputs(signature.inputs, 1, {}, signature.input_meanings)
+    requests = bodies.predict_requests(signature, model, 0, inputs, 1)
     call = bodies.make_call(requests, raw="Infer" in method, stream="Stream" in method, timeout_s=timeout_s)
     calls.check(call)
     return call

@@ -1,6 +1,7 @@
 """Model inputs from files, from the command line and from stdin."""
 
 import csv
+import io
 import json
 import math
 import sys
@@ -40,7 +41,7 @@ def read_inputs(source: str, signature: Signature) -> "Inputs":
     path = Path(source)
     match path.suffix.lower():
         case ".json":
-            return _from_json(path.read_text(), source)
+            return _from_json(_text_of(path), source)
         case ".npy" | ".npz":
             return read_arrays(path)
         case ".csv":
@@ -117,12 +118,22 @@ def read_columns(path: Path) -> dict[str, NDArray[Any]]:
 
 
 def _csv_lines(path: Path) -> list[list[str]]:
-    with path.open(newline="", encoding="utf-8") as file:
-        lines = [line for line in csv.reader(file) if line]
+    try:
+        lines = [line for line in csv.reader(io.StringIO(_text_of(path), newline="")) if line]
+    except csv.Error as error:
+        raise CommandError(f"{path} is no .csv file: {error}") from error
     widths = {len(line) for line in lines}
     if len(widths) != 1:
         raise CommandError(f"{path} must have the same number of columns in each line, it has {sorted(widths)}")
     return lines
+
+
+def _text_of(path: Path) -> str:
+    try:
+        # Spreadsheets put a mark before the first name.
+        return path.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise CommandError(f"{path} is no text in UTF-8: {error}") from error
 
 
 def _from_csv(path: Path, signature: Signature) -> "Inputs":
@@ -140,7 +151,7 @@ def _from_csv(path: Path, signature: Signature) -> "Inputs":
         order = [header.index(name) for name in features]
         return _from_cells([[line[column] for column in order] for line in lines[1:]], spec, path)
     has_header = spec.datatype != DataType.DATA_TYPE_STRING and not all(map(_is_number, header))
-    if features and has_header:
+    if features and (has_header or not set(header).isdisjoint(features)):
         raise CommandError(f"{path} has the columns {', '.join(header)}; the model takes {', '.join(features)}")
     return _from_cells(lines[1:] if has_header else lines, spec, path)
 

@@ -247,7 +247,11 @@ def _call(
     from headgate.cli.arrays import read_inputs
 
     signature = calls.raw_signature() if raw else calls.signature()
-    given = bodies.random_inputs(signature.inputs, rows, shapes) if inputs is None else read_inputs(inputs, signature)
+    given = (
+        bodies.random_inputs(signature.inputs, rows, shapes, signature.input_meanings)
+        if inputs is None
+        else read_inputs(inputs, signature)
+    )
     requests = bodies.predict_requests(signature, model, version, given, rows)
     return bodies.make_call(requests, raw=raw, stream=stream, timeout_s=timeout_s)
 

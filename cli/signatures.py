@@ -135,8 +135,10 @@ def describe_verification(verification: Verification) -> list[str]:
         for check in verification.checks
     ]
     allowed = [f"{tolerance.output}: allowed {describe_tolerance(tolerance)}" for tolerance in verification.tolerances]
-    level = verification.graph_optimization_level
-    return [f"proven equal to Keras at graph optimization level '{level}'", *checks, *allowed]
+    # What is allowed to 8 bits was measured on the same file, and proves nothing.
+    is_measured = any(tolerance.rule.startswith("int8") for tolerance in verification.tolerances)
+    verdict = "near Keras, as far as the figures under 'optimized' tell," if is_measured else "proven equal to Keras"
+    return [f"{verdict} at graph optimization level '{verification.graph_optimization_level}'", *checks, *allowed]
 
 
 def describe_golden(path: Path, verification: Verification) -> str:

@@ -88,40 +88,47 @@ def _by_input(inputs: Inputs, signature: Signature) -> tuple[Mapping[str, ArrayL
 
     What is no input's name has to be a feature's.
     """
-    specs = {spec.name: spec for spec in signature.inputs}
-    needed = specs.keys() - {padding.mask for padding in signature.paddings}
-    takes = ", ".join(f"'{spec.name}' ({format_spec(spec)})" for spec in signature.inputs)
+    masks = {padding.mask for padding in signature.paddings}
+    names = [spec.name for spec in signature.inputs]
+    needed = [name for name in names if name not in masks]
     try:
         columns = columns_of(inputs)
     except ValueError as error:
         raise InvalidRequestError(f"the rows cannot be read as features: {error}") from None
     if columns is None and not isinstance(inputs, Mapping):
         if len(needed) != 1:
-            raise InvalidRequestError(f"the model has {len(specs)} inputs: {takes}; send a dict with an array for each")
-        return {next(iter(needed)): inputs}, False  # type: ignore[dict-item]
+            raise InvalidRequestError(
+                f"the model has {len(names)} inputs: {_specs_of(signature)}; send a dict with an array for each"
+            )
+        return {needed[0]: inputs}, False  # type: ignore[dict-item]
     named: dict[str, ArrayLike] = dict(columns or inputs)  # type: ignore[arg-type]
     features = {
         meaning.input: list(meaning.tabular.feature_names)
         for meaning in signature.input_meanings
         if meaning.HasField("tabular") and meaning.input not in named
     }
-    known = specs.keys() | {name for names in features.values() for name in names}
+    known = {*names, *(name for each in features.values() for name in each)}
     unknown = sorted(name for name in named if name not in known)
-    missing = sorted(needed - named.keys() - features.keys())
-    missing += [name for names in features.values() for name in names if name not in named]
+    missing = sorted(name for name in needed if name not in named and name not in features)
+    missing += [name for each in features.values() for name in each if name not in named]
     if unknown or missing:
         problem = "has no input" if unknown else "also needs input"
+        takes = _specs_of(signature)
         if features:
             problem += " or feature" if unknown else "s or features"
-            takes += "".join(f"; the features of '{name}': {abridged(names)}" for name, names in features.items())
+            takes += "".join(f"; the features of '{name}': {abridged(each)}" for name, each in features.items())
         elif columns is not None:
             takes += "; what its columns are called is not known: send an array, or export it with feature names"
         raise InvalidRequestError(f"the model {problem} {abridged(map(repr, unknown or missing))}; it takes {takes}")
     try:
-        stacked = {name: stack_features(named, names) for name, names in features.items()}
+        stacked = {name: stack_features(named, each) for name, each in features.items()}
     except ValueError as error:
         raise InvalidRequestError(str(error)) from None
-    return {name: array for name, array in named.items() if name in specs} | stacked, bool(stacked)
+    return {name: named[name] for name in names if name in named} | stacked, bool(stacked)
+
+
+def _specs_of(signature: Signature) -> str:
+    return ", ".join(f"'{spec.name}' ({format_spec(spec)})" for spec in signature.inputs)
 
 
 def _tensor(value: ArrayLike, spec: TensorSpec) -> Tensor:

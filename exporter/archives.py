@@ -42,29 +42,28 @@ def read_archive(path: Path) -> dict[str, bytes]:
             for info in archive.infolist():
                 with archive.open(info) as member:
                     content = budget.read(member, keep=info.filename in (_CONFIG, _METADATA, _WEIGHTS))
-                if info.filename == _WEIGHTS:
-                    read_hdf5(content, size)
-                elif content:
+                if content:
                     found[info.filename] = content
-            names = archive.namelist()
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, OSError, RuntimeError) as error:
         raise ModelLoadError(f"is a damaged zip archive: {reason_of(error)}") from error
-    missing = next((name for name in (_CONFIG, _WEIGHTS) if name not in names), None)
+    missing = next((name for name in (_CONFIG, _WEIGHTS) if name not in found), None)
     if missing:
         raise ModelLoadError(f"has no member '{missing}', so it is no Keras model")
+    read_hdf5(found.pop(_WEIGHTS), size)
     return found
 
 
 def _check_members(members: list[zipfile.ZipInfo]) -> None:
-    names = [info.filename for info in members]
+    names: set[str] = set()
     for info in members:
         path = PurePosixPath(info.filename.replace("\\", "/"))
         if path.is_absolute() or ".." in path.parts or ":" in info.filename or info.filename != info.orig_filename:
             raise ModelLoadError(f"has a member {info.orig_filename!r}, which leads out of the archive")
         if stat.S_ISLNK(info.external_attr >> 16):
             raise ModelLoadError(f"has a member '{info.filename}' that is a link")
-        if names.count(info.filename) > 1:
+        if info.filename in names:
             raise ModelLoadError(f"has more than one member '{info.filename}'")
+        names.add(info.filename)
 
 
 def _most_bytes(stored_bytes: int) -> int:

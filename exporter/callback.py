@@ -100,12 +100,15 @@ class ExportBest(keras.callbacks.Callback):  # type: ignore[misc]
         self._judge.on_epoch_end(epoch, logs)
         if self._judge.best == self.best or math.isnan(self._judge.best):
             return
+        failed = "is not exported"
         try:
             self.reports.append(export_model(self.model, self._repository, **self._options))
             self.best = float(self._judge.best)
+            failed = "is exported, but an older version stays"
             while self._keep is not None and len(self.reports) > self._keep:
-                delete_version(self.reports.pop(0).path.parent)
+                delete_version(self.reports[0].path.parent)
+                del self.reports[0]
         except Exception as error:
             if self._on_error == "raise":
                 raise
-            warnings.warn(f"epoch {epoch + 1} of '{self.model.name}' is not exported: {error}", stacklevel=2)
+            warnings.warn(f"epoch {epoch + 1} of '{self.model.name}' {failed}: {error}", stacklevel=2)

@@ -33,6 +33,8 @@ _PROGRAMS = {
     "TensorFlowOpLayer": "a TensorFlow operation",
     "ClassMethod": "a method of TensorFlow",
 }
+#: Where layers take the name of a file; Keras itself writes what is in it, or leaves that to the model's assets.
+_FILES = ("vocabulary", "merges", "proto")
 #: What TensorFlow operations, as layers of Keras 2, may be: all others could read files or run Python.
 _TENSORFLOW_FUNCTION = re.compile(
     r"(compat\.v1\.)?(__operators__|bitwise|dtypes|image|linalg|math|nn|random|signal|strings)(\.\w+)+"
@@ -83,8 +85,6 @@ def check_config(config: Any, known: Collection[str] = ()) -> None:
 
 
 def _check_node(node: dict[str, Any], known: Collection[str]) -> None:
-    if isinstance(node.get("vocabulary"), str):
-        raise UnsafeModelError(f"reads the vocabulary of {_layer(node)} from the file '{node['vocabulary']}'")
     name, inner = node.get("class_name"), node.get("config")
     if name is None:
         return
@@ -108,6 +108,9 @@ def _check_node(node: dict[str, Any], known: Collection[str]) -> None:
             raise UnsafeModelError(f"takes a type from '{node.get('module')}'")
     elif not re.fullmatch(r"__\w+__", name) and not _is_known(node.get("registered_name", name), known):
         _check_class(name, node.get("module"), node.get("registered_name"))
+        for key in _FILES:
+            if isinstance(inner, dict) and isinstance(inner.get(key), str):
+                raise UnsafeModelError(f"reads the {key} of {_layer(inner)} from the file '{inner[key]:.100}'")
 
 
 def _check_lambda(config: dict[str, Any], known: Collection[str]) -> None:

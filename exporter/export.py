@@ -1,7 +1,9 @@
 """From a Keras model to a version in a model repository."""
 
+import gc
 import hashlib
 import os
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +20,7 @@ from headgate.exporter.examples import named_arrays
 from headgate.exporter.golden import golden_examples
 from headgate.exporter.head_settings import HeadSetting
 from headgate.exporter.heads import build_heads
-from headgate.exporter.input_meanings import FeatureNames, find_input_meanings
+from headgate.exporter.input_meanings import FeatureNames, find_input_meanings, lookup_remarks
 from headgate.exporter.keras_models import SourceModel, load_source
 from headgate.exporter.keras_runs import run_keras
 from headgate.exporter.libraries import quiet, require_libraries, versions
@@ -31,13 +33,16 @@ from headgate.exporter.repository import check_target, next_version, publish, st
 from headgate.exporter.stages import Stages
 from headgate.exporter.traced_models import TracedModel, trace
 from headgate.exporter.triton import check_triton_config, write_triton_config
-from headgate.exporter.verification import remarks, verify
+from headgate.exporter.verification import batch_remarks, remarks, verify
 from headgate.v1 import Head, InputMeaning, Padding, Provenance, Signature, TargetScaling
 from headgate.v1.golden import GOLDEN_FILE
 from headgate.v1.signatures import METADATA_KEY, SCHEMA_VERSION, signature_to_json
 
 if TYPE_CHECKING:
     import keras
+
+#: Loggers, warnings and what TensorFlow, Keras and tf2onnx hold are the whole process's.
+_ONE_AT_A_TIME = threading.RLock()
 
 
 @dataclass(frozen=True)
@@ -150,7 +155,8 @@ def export_model(
         labelled: held-out data, to measure what fp16, int8 and optimize cost: `{input: array, head: targets}` (`x` and
             `y` where there is one of them), see `headgate.exporter.metrics.labelled_data`. Default: how much the
             answers to `examples`, or to random inputs, change.
-        max_metric_loss: refuse a step that makes the accuracy or the R2 of a head worse by more than that.
+        max_metric_loss: refuse a step that makes the accuracy or the R2 of a head worse by more than that, or an output
+            of 8 bits lose more than that, or 0.1, of its fidelity (see `headgate.exporter.metrics.fidelity`).
         safe_mode: refuse files that hold code (Lambda layers) or read other files when they are loaded.
         triton_config: write `config.pbtxt` and files of labels for Triton Inference Server beside the versions.
         dry_run: infer the inputs and the heads, convert nothing and write nothing.
@@ -169,8 +175,8 @@ def export_model(
         )
 
     stages.begin("import")
-    require_libraries()
-    with quiet():
+    with _ONE_AT_A_TIME, quiet():
+        require_libraries()
         plan = OptimizationPlan(fp16, int8, optimize, max_metric_loss)
         stages.begin("load")
         source = load_source(
@@ -198,6 +204,7 @@ def export_model(
             "target_scaling": target_scaling,
         }
         built_heads, notes = _infer_heads(source, traced, heads, shortcuts)
+        notes += lookup_remarks(traced, meanings)
         notes += conversion.notes_of(traced)
         model_signature = Signature(
             schema_version=SCHEMA_VERSION,
@@ -220,8 +227,9 @@ def export_model(
         nodes = len(onnx_model.graph.node)
         with staged_version(Path(repository), target) as staging:
             path = write_model(onnx_model, staging)
-            # From here on the weights are in the file, and need no memory twice.
+            # From here on the weights are in the file, and need no memory twice; graphs hold each other.
             del onnx_model
+            gc.collect()
 
             stages.begin("verify")
             runs = run_keras(traced, arrays)
@@ -237,6 +245,7 @@ def export_model(
                     verify(traced, path, runs=runs, heads=built_heads, precision=optimized.precision)
                 )
             notes += remarks(model_signature.verification, runs)
+            notes += batch_remarks(traced, model_signature.verification, runs)
             golden = golden_examples(runs, built_heads)
             if golden is None:
                 notes.append("no golden examples were written: a single row of inputs and outputs is too large")

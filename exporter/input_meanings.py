@@ -3,7 +3,9 @@
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
-from weakref import WeakKeyDictionary
+
+import numpy as np
+from numpy.typing import ArrayLike
 
 from headgate.exporter.errors import InputMeaningError, listed
 from headgate.exporter.examples import named_columns
@@ -21,9 +23,6 @@ _PIXEL_SCALES = ((1 / 255, 0.0), (1 / 127.5, -1.0))
 _SPATIAL_OPS = ("Conv2D", "DepthwiseConv2dNative", "MaxPool", "AvgPool")
 _POINTWISE_OPS = ("AddV2", "Mul", "Pad", "RealDiv", "ResizeBilinear", "ResizeNearestNeighbor", "Sub")
 _LAYOUTS = {b"NHWC": ImageInput.LAYOUT_NHWC, b"NCHW": ImageInput.LAYOUT_NCHW}
-
-#: By traced function: converting one takes its tables out of it, for good.
-_inferred: WeakKeyDictionary[Any, list[InputMeaning]] = WeakKeyDictionary()
 
 #: The names of the columns of an input, for the only one that has columns or by input.
 FeatureNames = Sequence[str] | Mapping[str, Sequence[str]]
@@ -74,31 +73,32 @@ def find_input_meanings(
 
 def infer_input_meanings(traced: TracedModel) -> list[InputMeaning]:
     """Return what the model itself tells of its inputs: vocabularies, and the layout and value range of images."""
-    found = _inferred.get(traced.function)
-    if found is None:
-        found = _inferred[traced.function] = _infer(traced)
-    return found
-
-
-def _infer(traced: TracedModel) -> list[InputMeaning]:
-    lookups = _lookup_layers(traced)
     found = []
     for spec, tensor in zip(traced.inputs, traced.function.inputs, strict=False):
-        meaning = _image(spec, tensor) if len(spec.shape) == 4 else _vocabulary(spec, tensor, lookups)
+        meaning = _image(spec, tensor) if len(spec.shape) == 4 else _vocabulary(spec, tensor, traced.lookups)
         if meaning is not None:
             found.append(meaning)
     return found
 
 
-def _lookup_layers(traced: TracedModel) -> dict[str, Any]:
-    """Return the layers that own lookup tables, by the tensors that stand for the tables in the graph."""
-    owners = {
-        id(layer.lookup_table.resource_handle): layer
-        for layer in traced.layers
-        if type(layer).__name__ in ("StringLookup", "IntegerLookup") and not layer.invert
+def lookup_remarks(traced: TracedModel, meanings: Iterable[InputMeaning]) -> list[str]:
+    """Return a sentence on layers that may be asked for other values than they know, which no server can refuse."""
+    limited = {meaning.input for meaning in meanings if meaning.HasField("vocabulary")}
+    checked = {
+        op.name
+        for spec, tensor in zip(traced.inputs, traced.function.inputs, strict=False)
+        if spec.name in limited
+        for op in _consumers(tensor)
     }
-    captures = traced.function.graph.captures
-    return {inner.name: owners[id(outer)] for outer, inner in captures if id(outer) in owners}
+    lookups = [op for op in traced.function.graph.get_operations() if op.type == "LookupTableFindV2"]
+    layers = [traced.lookups.get(op.inputs[0].name) for op in lookups if op.name not in checked]
+    names = {layer.name: None for layer in layers if layer is not None and not layer.num_oov_indices}
+    if not names:
+        return []
+    return [
+        f"layer {listed(names)} knows no values but its vocabulary's and does not take an input as it came, so that no "
+        "server can refuse others; for these, Keras fails and the ONNX model answers something: set num_oov_indices=1"
+    ]
 
 
 def _vocabulary(spec: TensorSpec, tensor: Any, lookups: Mapping[str, Any]) -> InputMeaning | None:
@@ -186,13 +186,12 @@ def _by_input(feature_names: FeatureNames | None, inputs: Sequence[TensorSpec]) 
         return {}
     if not isinstance(feature_names, Mapping):
         tabular = [spec.name for spec in inputs if len(spec.shape) == 2 and spec.shape[1] > 0]
-        fitting = [name for name in tabular if len(tabular) == 1]
-        if not fitting:
+        if len(tabular) != 1:
             raise InputMeaningError(
                 f"feature names are given, but {len(tabular)} inputs have columns"
                 + (f": {listed(tabular)}; say which, as feature_names={{'{tabular[0]}': [...]}}" if tabular else "")
             )
-        feature_names = {fitting[0]: feature_names}
+        feature_names = {tabular[0]: feature_names}
     return {clean_name(name, name): [str(one) for one in names] for name, names in feature_names.items()}
 
 
@@ -201,4 +200,13 @@ def _column_names(examples: Any, inputs: Sequence[TensorSpec]) -> list[str] | No
     columns = None if examples is None else named_columns(examples)
     if columns is None or len(inputs) != 1 or any(clean_name(name, name) == inputs[0].name for name in columns):
         return None
-    return list(columns)
+    # What is no column has to be an input, under a wrong name.
+    return list(columns) if all(map(_is_column, columns.values())) else None
+
+
+def _is_column(values: ArrayLike) -> bool:
+    try:
+        shape = np.shape(values)
+    except ValueError:
+        return False
+    return len(shape) == 1 or shape[1:] == (1,)

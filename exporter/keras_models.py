@@ -170,7 +170,9 @@ def _load_error(error: Exception, keras_version: str, library: str) -> ModelLoad
     unknown = re.search(r"(?:Could not locate \w+|Unknown \w+:?) '(\w+)'", text)
     if unknown:
         return ModelLoadError(unknown_object(unknown[1]))
-    return ModelLoadError(f"cannot be loaded as a Keras model: {reason_of(error)}; give a file of model.save()")
+    return ModelLoadError(
+        f"cannot be loaded as a Keras model: {reason_of(error)}; save it anew: model.save('model.keras')"
+    )
 
 
 def _sha256(path: Path) -> str:

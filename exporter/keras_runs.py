@@ -1,7 +1,7 @@
 """What Keras answers to some inputs: what ONNX is held against."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,9 @@ from headgate.v1 import FreeSize
 
 #: One row, a small batch, and a batch that is no multiple of any vector width.
 BATCH_SIZES = (1, 3, 17)
+#: Of inputs that would take more, such as photographs, a batch has at most so many rows: what layers make of one takes
+#: a hundred times its memory.
+_LARGE_BATCH_BYTES, _LARGE_BATCH_ROWS = 2**22, 5
 
 
 @dataclass(frozen=True)
@@ -44,10 +47,10 @@ class KerasRun:
 
 
 def run_keras(traced: TracedModel, examples: Arrays | None = None) -> list[KerasRun]:
-    """Run the Keras model on random inputs and on examples, at batch sizes 1, 3 and 17.
+    """Run the Keras model on random inputs and on examples, at batch sizes 1, 3 and 17, or 5 where rows are large.
 
-    Every batch of random inputs has other free sizes, the first that Keras accepts and answers with finite numbers (see
-    `free_sizes`). Where Keras refuses random inputs, examples are enough.
+    The free sizes of random inputs are the first that Keras accepts and answers with finite numbers (see `free_sizes`),
+    for each batch others where it accepts them. Where Keras refuses random inputs, examples are enough.
 
     Args:
         traced: the Keras model.
@@ -57,7 +60,7 @@ def run_keras(traced: TracedModel, examples: Arrays | None = None) -> list[Keras
         VerificationError: Keras fails on the examples, or on random inputs and there are no examples.
     """
     try:
-        runs = list(_run_random(traced))
+        runs = _run_random(traced)
     except VerificationError:
         if examples is None:
             raise
@@ -75,32 +78,58 @@ def run_keras(traced: TracedModel, examples: Arrays | None = None) -> list[Keras
     return runs
 
 
-def _run_random(traced: TracedModel) -> Iterator[KerasRun]:
+def _run_random(traced: TracedModel) -> list[KerasRun]:
     random = RandomInputs(traced)
-    for trial, rows in enumerate(BATCH_SIZES):
-        fallback: KerasRun | None = None
-        refusal: VerificationError | None = None
-        for sizes in free_sizes(traced.inputs, trial):
-            try:
-                inputs = random.draw(rows, sizes)
-                if sizes:
-                    _infer_shapes(traced, inputs)
-                run = _run(traced, "random", inputs, sizes)
-            except VerificationError as error:
-                refusal = refusal or error
-                continue
-            if all(_has_numbers(output) for output in run.outputs.values()):
-                yield run
-                break
-            fallback = fallback or run
-        else:
-            if fallback is None:
-                raise refusal or AssertionError("there is always a choice of sizes")
-            yield fallback
+    runs: list[KerasRun] = []
+    # The largest batch has the smallest sizes: that costs least.
+    for rows in reversed(BATCH_SIZES):
+        runs.append(_run_first_accepted(traced, random, rows, runs))
+    return runs[::-1]
+
+
+def _run_first_accepted(traced: TracedModel, random: RandomInputs, rows: int, before: list[KerasRun]) -> KerasRun:
+    # Twice and three times the first sizes are equal where those are, and multiples of what those are multiples of.
+    scaled = [
+        FreeSize(input=free.input, axis=free.axis, size=free.size * (len(before) + 1))
+        for run in before[:1]
+        for free in run.free_sizes
+    ]
+    fallback: KerasRun | None = None
+    refusal: VerificationError | None = None
+    for sizes in chain([scaled] * bool(scaled), free_sizes(traced.inputs)):
+        try:
+            inputs = random.draw(rows, sizes)
+            if sizes and sizes is not scaled:
+                _infer_shapes(traced, inputs)
+            run = _run(traced, "random", inputs, sizes)
+        except VerificationError as error:
+            refusal = refusal or error
+            continue
+        if all(_has_numbers(output) for output in run.outputs.values()):
+            return run
+        _refuse_broken_weights(traced)
+        fallback = fallback or run
+    if fallback is None:
+        raise refusal or AssertionError("there is always a choice of sizes")
+    return fallback
+
+
+def _refuse_broken_weights(traced: TracedModel) -> None:
+    """Raise VerificationError if a weight holds NaN, which no inputs make up for."""
+    import tensorflow as tf
+
+    for variable in (*traced.function.variables, *traced.large_variables):
+        value = tf.convert_to_tensor(variable)
+        if value.dtype.is_floating and bool(tf.reduce_any(tf.math.is_nan(value))):
+            name = getattr(variable, "path", variable.name).partition(":")[0]
+            raise VerificationError(
+                f"Keras gives no finite number, since the weight '{name}' holds NaN: the training diverged; export "
+                "the model as it was before that"
+            )
 
 
 def _infer_shapes(traced: TracedModel, inputs: Arrays) -> None:
-    """Refuse inputs that are too small for a convolution: of those TensorFlow makes garbage, unless it plans ahead."""
+    """Refuse inputs that are too small for a pooling layer: they end the process, unless TensorFlow plans ahead."""
     import tensorflow as tf
 
     specs = [
@@ -120,6 +149,8 @@ def _has_numbers(output: NDArray[Any]) -> bool:
 
 
 def _run(traced: TracedModel, origin: str, inputs: Arrays, sizes: list[FreeSize]) -> KerasRun:
+    if sum(array.nbytes for array in inputs.values()) > _LARGE_BATCH_BYTES:
+        inputs = {name: array[:_LARGE_BATCH_ROWS] for name, array in inputs.items()}
     try:
         return KerasRun(origin, inputs, traced.predict(inputs), sizes)
     except Exception as error:

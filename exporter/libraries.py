@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import metadata
+from pathlib import Path
 
 from headgate.exporter.errors import MissingDependencyError
 
@@ -82,7 +83,16 @@ def quiet() -> Iterator[list[str]]:
     records = _Records()
     loggers = [logging.getLogger(name) for name in _CHATTY]
     before = [(logger.handlers, logger.propagate) for logger in loggers]
-    verbose = logging.getLogger("headgate.exporter").isEnabledFor(logging.DEBUG)
+    own = logging.getLogger("headgate.exporter")
+    verbose = own.isEnabledFor(logging.DEBUG)
+    # tf2onnx logs some lines with the root logger, which sets one up that prints where nobody has.
+    root, nothing = logging.getLogger(), logging.NullHandler()
+
+    def is_told(record: logging.LogRecord) -> bool:
+        return own.isEnabledFor(logging.DEBUG) or "tf2onnx" not in Path(record.pathname).parts
+
+    root.addHandler(nothing)
+    root.addFilter(is_told)
     for logger, (handlers, propagate) in zip(loggers, before, strict=True):
         logger.handlers, logger.propagate = [*(handlers if verbose else []), records], verbose and propagate
     try:
@@ -91,6 +101,8 @@ def quiet() -> Iterator[list[str]]:
                 warnings.simplefilter("ignore")
             yield records.lines
     finally:
+        root.removeHandler(nothing)
+        root.removeFilter(is_told)
         for logger, (handlers, propagate) in zip(loggers, before, strict=True):
             logger.handlers, logger.propagate = handlers, propagate
 

@@ -17,6 +17,9 @@ from headgate.v1.columns import Columns, MultilabelColumns, RegressionColumns
 #: Of these metrics more is better, and 1 is perfect.
 BOUNDED_METRICS = ("accuracy", "r2")
 
+#: How much of its largest value an output may be off in `fidelity` where it does not vary.
+_ROOM = 1e-3
+
 
 @dataclass(frozen=True)
 class LabelledData:
@@ -115,6 +118,31 @@ def metrics_of(data: LabelledData, answers: Arrays, heads: Sequence[Head]) -> di
         )
         values[name, "mae"] = float(metrics.mean_absolute_error(target, predicted))
     return values
+
+
+def fidelity(before: NDArray[Any], after: NDArray[Any]) -> float:
+    """Return the part of how an output varies from row to row that another model's output has in common with it.
+
+    That is R2 over all elements, 1 - mean((after - before)^2) / variance. A thousandth of the largest value is added to
+    the standard deviation, so that an output that never varies has some room, too.
+
+    Args:
+        before: `[rows, ...]`, finite or not.
+        after: of the same shape.
+
+    Returns:
+        1 where both are the same, minus infinity where other elements are finite.
+
+    >>> round(fidelity(np.array([0.0, 1.0]), np.array([0.1, 0.9])), 2)
+    0.96
+    """
+    finite = np.isfinite(before)
+    if not np.array_equal(finite, np.isfinite(after)):
+        return -np.inf
+    wanted, got = (np.where(finite, numbers, 0).astype(np.float64) for numbers in (before, after))
+    noise = np.mean((got - wanted) ** 2)
+    room = (np.sqrt(wanted.var(axis=0).mean()) + _ROOM * np.abs(wanted).max(initial=0)) ** 2
+    return float(1 - noise / room) if noise else 1.0
 
 
 def _targets(head: Head, values: NDArray[Any], rows: int) -> NDArray[Any]:

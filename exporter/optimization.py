@@ -13,7 +13,7 @@ import numpy as np
 from headgate.exporter.errors import OptimizationError, listed, reason_of
 from headgate.exporter.half_precision import to_float16
 from headgate.exporter.keras_runs import KerasRun
-from headgate.exporter.metrics import BOUNDED_METRICS, LabelledData, agreement_data, metrics_of
+from headgate.exporter.metrics import BOUNDED_METRICS, LabelledData, agreement_data, fidelity, metrics_of
 from headgate.exporter.model_files import DATA_FILE, MODEL_FILE, SINGLE_FILE_BYTES, size_of
 from headgate.exporter.quantization import quantize_dynamic, quantize_static
 from headgate.exporter.random_inputs import RandomInputs
@@ -25,6 +25,9 @@ from headgate.v1.parity import compare, largest
 
 #: By how much the accuracy or the R2 of a head may become worse: one percentage point.
 DEFAULT_MAX_METRIC_LOSS = 0.01
+
+#: The part of how an output varies that 8 bits may turn into noise, whatever its heads decide.
+_MOST_NOISE = 0.1
 
 #: Rows that run at a time.
 _BATCH_ROWS = 32
@@ -137,7 +140,8 @@ def optimize_model(
     """
     session = open_session(path)
     data = labelled or _agreement(session, traced, heads, runs, examples)
-    metrics = metrics_of(data, _answers(session, data.inputs, traced), heads)
+    float32 = _answers(session, data.inputs, traced)
+    metrics = metrics_of(data, float32, heads)
     run_outputs = [_answers(session, run.inputs, traced) for run in runs]
     one_row = {name: array[:1] for name, array in runs[0].inputs.items()}
     seconds = _seconds(session, one_row)
@@ -149,14 +153,15 @@ def optimize_model(
         _replace(path, kind, rewrite)
         session = open_session(path)
         results = [_answers(session, run.inputs, traced) for run in runs]
-        after = metrics_of(data, _answers(session, data.inputs, traced), heads)
+        answers = _answers(session, data.inputs, traced)
+        after = metrics_of(data, answers, heads)
         step = Optimization(
             kind=kind,
             device=device,
             size_before_bytes=size,
             size_after_bytes=size_of(path),
             deviations=_deviations(runs, run_outputs, results),
-            metrics=_changes(metrics, after, data),
+            metrics=[*_changes(metrics, after, data), *_fidelities(float32, answers, data.origin)],
             max_metric_loss=plan.max_metric_loss,
         )
         _check(step, labelled is not None)
@@ -266,8 +271,18 @@ def _changes(
         )
 
 
+def _fidelities(float32: Arrays, answers: Arrays, origin: str) -> Iterator[MetricChange]:
+    targets = "random" if origin == "random" else "given"
+    for name, values in float32.items():
+        if values.dtype.kind == "f":
+            after = fidelity(values, answers[name])
+            yield MetricChange(head=name, metric="fidelity", before=1, after=after, rows=len(values), targets=targets)
+
+
 def _check(step: Optimization, is_labelled: bool) -> None:
     for change in step.metrics:
+        if change.metric == "fidelity":
+            _check_fidelity(step, change)
         # Not `loss > ...`: a NaN must fail, unless there never was a number.
         fails = not change.before - change.after <= step.max_metric_loss and not np.isnan(change.before)
         if change.metric in BOUNDED_METRICS and fails:
@@ -281,6 +296,17 @@ def _check(step: Optimization, is_labelled: bool) -> None:
                 f"with {step.kind}, {what} falls from {change.before:.4g} to {change.after:.4g} ({change.rows} rows), "
                 f"allowed is {step.max_metric_loss:g} less; {cure}allow more with max_metric_loss=, or leave it out"
             )
+
+
+def _check_fidelity(step: Optimization, change: MetricChange) -> None:
+    """Raise OptimizationError if 8 bits changed an output too much; other types have tolerances of their own."""
+    least = 1 - max(_MOST_NOISE, step.max_metric_loss)
+    if step.kind.startswith("int8") and not change.after >= least:
+        raise OptimizationError(
+            f"with {step.kind}, output '{change.head}' keeps {change.after:.4g} of how it varies from row to row in "
+            f"float32 ({change.rows} {change.targets} rows), needed is {least:.4g}; give more real inputs "
+            "as examples=, allow more with max_metric_loss=, or leave it out"
+        )
 
 
 def _int8_precision(step: Optimization) -> Precision:

@@ -14,28 +14,26 @@ from headgate.v1.tensors import NUMPY_DTYPES
 #: What free sizes are multiples of: networks that halve images need a power of two, and those without padding a size
 #: that is large enough.
 _UNITS = (1, 2, 4, 8, 16, 32, 64, 128)
+#: The part of the steps that a Masking layer hides.
+_MASKED = 0.3
 #: Text that no vocabulary is made of: other letters, punctuation, other spaces, none at all.
 _WORDS = ("", "?", "Ärger 東京", "the  quick\tbrown fox", "a-b_c.d", "UNKNOWN 42", "x" * 40)
 
 
-def free_sizes(specs: list[TensorSpec], trial: int) -> Iterator[list[FreeSize]]:
+def free_sizes(specs: list[TensorSpec]) -> Iterator[list[FreeSize]]:
     """Yield sizes for the free axes of inputs, those that ask least of a model first.
 
     First every axis has a size of its own, then the same axes of all inputs are equal (tokens and their mask), then all
     axes (square images); and then again in multiples of 2, 4, ... A model without free axes has one empty choice.
 
-    Args:
-        specs: the inputs.
-        trial: 0, 1 or 2; each gives other sizes.
-
     >>> image = TensorSpec(name="image", shape=[-1, -1, -1, 3])
-    >>> [[free.size for free in sizes] for sizes in free_sizes([image], 0)][:4]
-    [[7, 8], [7, 7], [8, 10], [8, 8]]
+    >>> [[free.size for free in sizes] for sizes in free_sizes([image])][:4]
+    [[5, 6], [5, 5], [4, 6], [4, 4]]
     """
     axes = [(spec.name, axis) for spec in specs for axis, size in enumerate(spec.shape) if axis and size < 0]
     tried: list[list[int]] = []
     for unit in _UNITS:
-        first = (7, 12, 5)[trial] if unit == 1 else (8 // unit or 2, 12 // unit or 3, 4 // unit or 1)[trial]
+        first = 5 if unit == 1 else 4 // unit or 1
         independent = [index for index, _ in enumerate(axes)]
         by_axis = [axis - min(axis for _, axis in axes) for _, axis in axes]
         for offsets in (independent, by_axis, [0] * len(axes)):
@@ -51,15 +49,16 @@ class RandomInputs:
     """Makes inputs up for a model, the same each time.
 
     Values of an input whose vocabulary is known (see `headgate.exporter.input_meanings`) are drawn from it, and from
-    others where the model takes others; pixels from their range. Other numbers are standard normal; integers lie below
-    the smallest vocabulary of the model's Embedding and CategoryEncoding layers, or 10; text is of words that the
-    model's lookups know, and of others.
+    others where the model takes others; pixels from their range. Other numbers are standard normal, save for steps that
+    a Masking layer hides; integers lie below the smallest vocabulary of the model's Embedding and CategoryEncoding
+    layers, or 10; text is of words that the model's lookups know, and of others.
     """
 
     def __init__(self, traced: TracedModel) -> None:
         self._specs = traced.inputs
         self._meanings = {meaning.input: meaning for meaning in infer_input_meanings(traced)}
         self._vocabulary_size = _least_vocabulary(traced.layers)
+        self._masked = next((layer.mask_value for layer in traced.layers if "Masking" in _class_names(layer)), None)
         self._words = [*_known_words(traced.layers), *_WORDS]
         self._random = np.random.default_rng(0)
 
@@ -88,7 +87,10 @@ class RandomInputs:
             return self._random.uniform(image.minimum, image.maximum, shape)
         if kind in "biu":
             return self._random.integers(0, 2 if kind == "b" else self._vocabulary_size, shape)
-        return self._random.standard_normal(shape)
+        numbers = self._random.standard_normal(shape)
+        if self._masked is not None and len(shape) > 2:
+            numbers[self._random.random(shape[:2]) < _MASKED] = self._masked
+        return numbers
 
 
 def _least_vocabulary(layers: Iterable[Any]) -> int:

@@ -1,6 +1,7 @@
 """onnxruntime sessions of converted models."""
 
 import os
+import re
 from typing import Any
 
 from headgate.exporter.errors import VerificationError, reason_of
@@ -10,6 +11,9 @@ OnnxModel = bytes | str | os.PathLike[str]
 
 #: What servers use unless told otherwise: `execution.graph_optimization_level`.
 SERVED_LEVEL = "all"
+
+#: What onnxruntime says where it has an operator, but not for these types.
+_MISSING_KERNEL = re.compile(r"Could not find an implementation for (\w+)\(\d+\) node with name '(.+?)'")
 
 
 def open_session(onnx_model: OnnxModel, level: str = SERVED_LEVEL) -> Any:
@@ -39,4 +43,9 @@ def open_session(onnx_model: OnnxModel, level: str = SERVED_LEVEL) -> Any:
     try:
         return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     except Exception as error:
+        if missing := _MISSING_KERNEL.search(str(error)):
+            raise VerificationError(
+                f"onnxruntime has no {missing[1]} for the types that node '{missing[2]}' computes in; let that layer "
+                "compute in float32: dtype='float32'"
+            ) from error
         raise VerificationError(f"onnxruntime cannot load the converted model: {reason_of(error)}") from error

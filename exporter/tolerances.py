@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from headgate.exporter.keras_runs import KerasRun
 from headgate.exporter.traced_models import TracedModel
 from headgate.v1 import Tolerance
-from headgate.v1.parity import compare, largest
+from headgate.v1.parity import absolute_errors, largest
 
 
 @dataclass(frozen=True)
@@ -65,13 +65,18 @@ _TELLING = 10
 
 
 def precision_of(traced: TracedModel, output: NDArray[Any]) -> Precision:
-    """Return the coarsest of the types that the model's layers compute in and the output has."""
-    types = {str(getattr(layer, "compute_dtype", "float32")) for layer in traced.layers}
-    types.add(output.dtype.name)
-    types &= set(PRECISIONS)
-    if types == {"float64"}:
-        return PRECISIONS["float64"]
-    return max((PRECISIONS[name] for name in types | {"float32"}), key=lambda precision: precision.epsilon)
+    """Return the coarsest of the types that the model's graph computes in and the output has."""
+    import tensorflow as tf
+
+    graph = traced.function.graph.as_graph_def()
+    nodes = [*graph.node, *(node for function in graph.library.function for node in function.node_def)]
+    numbers = {value.type for node in nodes for value in node.attr.values() if value.type}
+    types = {tf.dtypes.as_dtype(number).name for number in numbers} | {output.dtype.name}
+    return max(
+        (PRECISIONS[name] for name in types & set(PRECISIONS)),
+        key=lambda precision: precision.epsilon,
+        default=PRECISIONS["float32"],
+    )
 
 
 def tolerance_of(name: str, outputs: Sequence[NDArray[Any]], precision: Precision) -> Tolerance:
@@ -100,9 +105,24 @@ def is_telling(tolerance: Tolerance, outputs: Sequence[NDArray[Any]]) -> bool:
 
 def spread_of(outputs: Sequence[NDArray[Any]]) -> float:
     """Return how far the finite values of an output are apart between the rows of a batch, at most."""
+    return float(_spreads(outputs).max(initial=0))
+
+
+def _spreads(outputs: Sequence[NDArray[Any]]) -> NDArray[np.float64]:
     with np.errstate(invalid="ignore"):
-        apart = [np.ptp(output.astype(np.float64), axis=0) for output in outputs if output.size]
-    return max((float(np.max(one, where=np.isfinite(one), initial=0)) for one in apart), default=0.0)
+        apart = [np.ptp(output.astype(np.float64), axis=0, keepdims=True) for output in outputs if len(output)]
+    return _largest_of_units(apart)
+
+
+def _largest_of_units(arrays: Sequence[NDArray[Any]]) -> NDArray[np.float64]:
+    """Return the largest finite magnitude at each position along the last axis; of all, where that differs in size."""
+    arrays = [array for array in arrays if array.size]
+    units = {array.shape[-1] if array.ndim > 1 else 1 for array in arrays}
+    unit_count = units.pop() if len(units) == 1 else 1
+    columns = [np.abs(array.astype(np.float64)).reshape(-1, unit_count) for array in arrays]
+    parts = [np.max(column, axis=0, where=np.isfinite(column), initial=0) for column in columns]
+    largest_of_units: NDArray[np.float64] = np.max([np.zeros(unit_count), *parts], axis=0)
+    return largest_of_units
 
 
 def measured(
@@ -133,7 +153,8 @@ def measured(
     found = Tolerance()
     found.CopyFrom(tolerance)
     if not is_telling(tolerance, outputs):
-        found.absolute, found.relative = max(needed, most, precision.least), 0
+        least = min(precision.least, PRECISIONS["float32"].least)
+        found.absolute, found.relative = max(needed, most, least), 0
         found.rule = why.format("hardly varies") + f", or {_MOST_OF_SPREAD:.0%} of how far its values are apart"
         return found if found.absolute < tolerance.absolute + tolerance.relative * scale else None
     found.absolute += needed
@@ -143,8 +164,42 @@ def measured(
     return found if found.absolute <= most else None
 
 
-def movements(traced: TracedModel, runs: Sequence[KerasRun], epsilon: float) -> Mapping[str, float]:
-    """Return by output how far Keras' own answers move when every weight and input changes by up to `epsilon` of it."""
+def hides_units(tolerance: Tolerance, outputs: Sequence[NDArray[Any]], precision: Precision) -> bool:
+    """Return whether what is allowed says nothing of some units, positions along the last axis, as they vary less."""
+    spreads = _spreads(outputs)
+    hidden = (spreads > 0) & (_MOST_OF_SPREAD * spreads < tolerance.absolute)
+    return tolerance.absolute > precision.of_largest and bool(hidden.any())
+
+
+def for_each_unit(
+    tolerance: Tolerance, outputs: Sequence[NDArray[Any]], movement: NDArray[np.float64], precision: Precision
+) -> Tolerance:
+    """Return a tolerance that allows each unit of an output no more than leaves its equality saying something.
+
+    Prices beside probabilities, say: what is allowed of the largest price is more than any probability. As much as a
+    probability may be off is allowed anyway.
+
+    Args:
+        tolerance: for all units.
+        outputs: Keras' own.
+        movement: how far each unit moves (see `movements`).
+        precision: what the model computes in.
+    """
+    scales, most = _largest_of_units(outputs), _MOST_OF_SPREAD * _spreads(outputs)
+    moved = movement if scales.size > 1 else movement.max()
+    needed = precision.roundings * np.maximum(moved, precision.epsilon * scales)
+    found = Tolerance()
+    found.CopyFrom(tolerance)
+    enough = np.maximum(np.maximum(needed, most), precision.of_largest)
+    found.unit_absolute[:] = np.minimum(enough, tolerance.absolute)
+    return found
+
+
+def movements(traced: TracedModel, runs: Sequence[KerasRun], epsilon: float) -> Mapping[str, NDArray[np.float64]]:
+    """Return how far Keras' own answers move when every weight and input changes by up to `epsilon` of it.
+
+    It is by output, `[units]`: the most of each position along its last axis, or of all where that differs in size.
+    """
     random = np.random.default_rng(1)
 
     def nudged(array: NDArray[Any]) -> NDArray[Any]:
@@ -152,16 +207,15 @@ def movements(traced: TracedModel, runs: Sequence[KerasRun], epsilon: float) -> 
         changed: NDArray[Any] = np.where(random.integers(0, 2, array.shape, np.int8), array * up, array * down)
         return changed
 
-    furthest: dict[str, float] = {}
+    moved: dict[str, list[NDArray[Any]]] = {}
     for run in runs:
         inputs = {name: nudged(array) if array.dtype.kind == "f" else array for name, array in run.inputs.items()}
         with _changed_weights(traced, nudged):
             outputs = traced.predict(inputs)
         for name, output in outputs.items():
             if output.dtype.kind == "f":
-                moved = compare(run.outputs[name], output).max_absolute_error
-                furthest[name] = max(furthest.get(name, 0.0), moved)
-    return furthest
+                moved.setdefault(name, []).append(absolute_errors(run.outputs[name], output))
+    return {name: _largest_of_units(errors) for name, errors in moved.items()}
 
 
 @contextmanager

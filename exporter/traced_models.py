@@ -1,7 +1,7 @@
 """A model as one function of named tensors."""
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from headgate.exporter.entry_points import EntryPoint, Examples, entry_point_of
 from headgate.exporter.errors import ConversionError, ModelLoadError, reason_of
+from headgate.exporter.graph_nodes import GraphNodes
 from headgate.exporter.large_weights import LARGE_BYTES, large_variables, replaced
 from headgate.exporter.names import clean_name, unique_names
 from headgate.exporter.recurrent import native_recurrence
@@ -19,9 +20,6 @@ from headgate.v1.tensors import data_type_of
 
 Arrays = dict[str, NDArray[Any]]
 
-#: What passes values on: the operation before it tells what an output means.
-_PASSING_OPS = ("Identity", "IdentityN", "Reshape", "Squeeze", "ExpandDims", "Cast", "StopGradient", "EnsureShape")
-_CALL_OPS = ("PartitionedCall", "StatefulPartitionedCall")
 _RANDOM_OP = re.compile(r"(Stateless|Parameterized)?(Truncated|Random|Multinomial|Rng).*")
 
 
@@ -39,6 +37,7 @@ class TracedModel:
         scopes: the names of these layers by the names that they have in the graph.
         function: the tf ConcreteFunction; its first tensors are the inputs, its results the outputs, in the same order.
         large_variables: the weights that are further inputs of `function` (see `headgate.exporter.large_weights`).
+        lookups: the Keras layers that look values up, by the tensors in `function` that stand for their tables.
         call: runs the model itself on tensors in the order of `inputs`, eagerly and in inference mode.
     """
 
@@ -51,20 +50,26 @@ class TracedModel:
     scopes: dict[str, str]
     function: Any
     large_variables: list[Any]
+    lookups: dict[str, Any]
     call: Callable[..., list[Any]]
 
     def predict(self, inputs: Mapping[str, NDArray[Any]]) -> Arrays:
         """Run the model itself, eagerly and in inference mode, on named inputs."""
         import tensorflow as tf
 
+        call = self.call
+        classes = {cls.__name__ for layer in self.layers for cls in type(layer).__mro__}
+        if "BaseImagePreprocessingLayer" in classes and any(array.dtype.kind in "iu" for array in inputs.values()):
+            # Eagerly these layers round what comes as integers; in graphs, such as that of model.predict, they do not.
+            call = tf.function(call, autograph=False)
         with tf.device("/cpu:0"):
-            outputs = self.call(*[tf.constant(inputs[spec.name]) for spec in self.inputs])
+            outputs = call(*[tf.constant(inputs[spec.name]) for spec in self.inputs])
         return {spec.name: output.numpy() for spec, output in zip(self.outputs, outputs, strict=True)}
 
     def last_op(self, output: str) -> str:
         """Return the type of the TensorFlow op that computes an output, past those that only pass values on."""
         index = next(i for i, spec in enumerate(self.outputs) if spec.name == output)
-        return _Nodes(self.function.graph.as_graph_def()).last_op(self.function.outputs[index].name)
+        return GraphNodes(self.function.graph.as_graph_def()).last_op(self.function.outputs[index].name)
 
 
 def trace(model: Any, examples: Examples = None, *, large_bytes: int = LARGE_BYTES) -> TracedModel:
@@ -159,8 +164,19 @@ def trace(model: Any, examples: Examples = None, *, large_bytes: int = LARGE_BYT
         scopes=scopes,
         function=function,
         large_variables=large,
+        lookups=_lookups(entry.layers, function),
         call=lambda *tensors: [_served(output) for output in keras.tree.flatten(call(*tensors))],
     )
+
+
+def _lookups(layers: Iterable[Any], function: Any) -> dict[str, Any]:
+    # Now, since converting takes the tables out of the function for good.
+    owners = {
+        id(layer.lookup_table.resource_handle): layer
+        for layer in layers
+        if type(layer).__name__ in ("StringLookup", "IntegerLookup") and not layer.invert
+    }
+    return {inner.name: owners[id(outer)] for outer, inner in function.graph.captures if id(outer) in owners}
 
 
 def _served(output: Any) -> Any:
@@ -206,7 +222,7 @@ def _refuse_changing_models(entry: EntryPoint, function: Any, scopes: Mapping[st
         scopes: the names of the layers by those that they have in the graph.
         assigned: the variables, by id, that Keras layers assign to.
     """
-    nodes = _Nodes(function.graph.as_graph_def())
+    nodes = GraphNodes(function.graph.as_graph_def())
     # Recurrent layers draw what to drop out, and do not use it.
     used = {id(node) for node in nodes.used(tensor.name for tensor in function.outputs)}
     for node in nodes.all():
@@ -234,63 +250,6 @@ def _scopes_of(node: str) -> Iterator[str]:
     """Yield the scopes in a node's path, the innermost first, each as it is and without the number at its end."""
     for part in reversed(node.split("/")[:-1]):
         yield from (part, re.sub(r"_\d+$", "", part))
-
-
-class _Nodes:
-    """The nodes of a graph and of the functions that it calls."""
-
-    def __init__(self, graph: Any) -> None:
-        self._nodes = {node.name: node for node in graph.node}
-        self._functions = {function.signature.name: function for function in graph.library.function}
-        self._bodies = {
-            name: {node.name: node for node in function.node_def} for name, function in self._functions.items()
-        }
-
-    def all(self) -> Iterator[Any]:
-        """Yield every node."""
-        yield from self._nodes.values()
-        for body in self._bodies.values():
-            yield from body.values()
-
-    def used(self, tensors: Iterable[str]) -> Iterator[Any]:
-        """Yield the nodes that tensors of the graph are computed from, those of the functions that are called too."""
-        seen = set()
-        pending = [(self._nodes, tensor) for tensor in tensors]
-        while pending:
-            nodes, tensor = pending.pop()
-            node = nodes.get(tensor.partition(":")[0])
-            if node is None or tensor.startswith("^") or id(node) in seen:
-                continue
-            seen.add(id(node))
-            yield node
-            pending += [(nodes, name) for name in node.input]
-            for value in node.attr.values():
-                for called in (value.func, *value.list.func):
-                    if called.name in self._functions:
-                        results = self._functions[called.name].ret.values()
-                        pending += [(self._bodies[called.name], result) for result in results]
-
-    def last_op(self, tensor: str) -> str:
-        """Return the type of the op that computes a tensor of the graph, past those that only pass values on."""
-        nodes = self._nodes
-        # How to go on from the arguments of a function: the node that calls it, and the nodes around that.
-        callers: list[tuple[Any, Sequence[str], dict[str, Any]]] = []
-        while True:
-            name, *_, index = tensor.split(":") if ":" in tensor else (tensor, "0")
-            if name not in nodes:
-                call, arguments, nodes = callers.pop()
-                tensor = call.input[arguments.index(name)]
-                continue
-            node = nodes[name]
-            if node.op in _CALL_OPS:
-                function = self._functions[node.attr["f"].func.name]
-                callers.append((node, [argument.name for argument in function.signature.input_arg], nodes))
-                nodes = self._bodies[node.attr["f"].func.name]
-                tensor = function.ret[function.signature.output_arg[int(index)].name]
-            elif node.op in _PASSING_OPS:
-                tensor = node.input[int(index) if node.op == "IdentityN" else 0]
-            else:
-                return str(node.op)
 
 
 def _input_spec(name: str, tensor: Any) -> TensorSpec:

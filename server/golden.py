@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from headgate.decoders import DecodeOptions, Decoder
 from headgate.server.batch_runner import BatchRunner
@@ -22,8 +23,10 @@ from headgate.server.statistics import Statistics
 from headgate.v1 import GoldenExamples, Signature, Tolerance
 from headgate.v1.columns import columns_from_prediction
 from headgate.v1.golden import GOLDEN_FILE, changed_rows, golden_from_bytes
-from headgate.v1.parity import compare
+from headgate.v1.parity import absolute_of, compare
 from headgate.v1.tensors import numpy_from_tensor
+
+_log = logging.getLogger(__name__)
 
 _OPTIONS = DecodeOptions(include_probabilities=True)
 _REMEDY = f"export the model again, or delete {GOLDEN_FILE} to serve it unproven"
@@ -49,6 +52,8 @@ def check_golden(
     try:
         content = path.read_bytes()
     except FileNotFoundError:
+        if signature.verification.golden_examples_sha256:
+            _log.warning("%s is missing, so that nothing proves that the model answers here as Keras does", path)
         return
     except OSError as error:
         raise StartupError(f"{path} cannot be read: {error.strerror}") from error
@@ -108,7 +113,8 @@ def _compare_outputs(golden: GoldenExamples, outputs: Outputs, session: Session,
         if spec.name not in expected:
             raise ValueError(f"it has no output '{spec.name}'")
         tolerance = tolerances.get(spec.name, Tolerance())
-        absolute, relative = tolerance.absolute, tolerance.relative
+        absolute: ArrayLike = absolute_of(tolerance)
+        relative = tolerance.relative
         if session.provider != CPU:
             # Nobody knows what other devices do with float32; CUDA multiplies it in TF32.
             absolute, relative = tolerance.tf32_absolute, tolerance.tf32_relative
@@ -116,7 +122,7 @@ def _compare_outputs(golden: GoldenExamples, outputs: Outputs, session: Session,
         if not difference.is_allowed:
             raise ValueError(
                 f"output '{spec.name}' differs from Keras' own: {session.provider} gives {difference}, allowed is "
-                f"{absolute:.3g} + {relative:g} of the value"
+                f"{difference.absolute:.3g} + {relative:g} of the value"
             )
 
 

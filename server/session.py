@@ -18,6 +18,7 @@ from headgate.server.binding import Binding, HostMemory, Memory, row_bytes
 from headgate.server.config import ExecutionConfig
 from headgate.server.cuda import CudaMemory
 from headgate.server.errors import ServerError, StartupError, first_line
+from headgate.server.external_data import check_external_data
 from headgate.server.providers import (
     CPU,
     CUDA,
@@ -93,6 +94,7 @@ class Session:
         execution = execution or ExecutionConfig()
         if execution.cuda_graphs and provider != CUDA:
             raise StartupError(f"{path}: execution.cuda_graphs is for the provider cuda, not {short_name(provider)}")
+        check_external_data(path)
         first = _load(path, provider, intra_op_threads, allow_cpu_fallback, execution)
         self.provider: str = first.get_providers()[0]
         self.inputs = [_spec(node, path) for node in first.get_inputs()]

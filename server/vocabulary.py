@@ -16,8 +16,10 @@ class Vocabulary:
     """All values that an input may have."""
 
     def __init__(self, values: Iterable[str] | Iterable[int]) -> None:
-        self._listed = list(values)
-        self._values: frozenset[Any] = frozenset(self._listed)
+        listed = list(values)
+        self._values: frozenset[Any] = frozenset(listed)
+        # Not for each request that is refused: there may be millions.
+        self._described = abridged(map(repr, listed), most=10)
 
     @classmethod
     def of(cls, meaning: InputMeaning | None) -> Vocabulary | None:
@@ -39,5 +41,5 @@ class Vocabulary:
         row = index * shape[0] // len(values)
         raise InvalidArgumentError(
             f"input '{name}' has the value {values[index]!r:.60} in row {row}, which the model does not know; "
-            f"it takes {abridged(map(repr, self._listed), most=10)}"
+            f"it takes {self._described}"
         )

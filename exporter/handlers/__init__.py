@@ -8,13 +8,35 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
-from headgate.exporter.handlers import convolution, hashing, image, lookups, math, recurrent, signal, text
+from headgate.exporter.handlers import (
+    characters,
+    convolution,
+    error_function,
+    hashing,
+    image,
+    lookups,
+    math,
+    recurrent,
+    signal,
+    text,
+)
 from headgate.exporter.handlers.nodes import replacing
 
 #: Called with tf2onnx's graph, the node, and the keyword arguments that tf2onnx gives its own handlers.
 Handler = Callable[..., None]
 
-_MODULES: tuple[Any, ...] = (convolution, hashing, image, lookups, math, recurrent, signal, text)
+_MODULES: tuple[Any, ...] = (
+    characters,
+    convolution,
+    error_function,
+    hashing,
+    image,
+    lookups,
+    math,
+    recurrent,
+    signal,
+    text,
+)
 
 HANDLERS: dict[str, Handler] = {op: handler for module in _MODULES for op, handler in module.HANDLERS.items()}
 ADVICE: dict[str, str] = {op: advice for module in _MODULES for op, advice in getattr(module, "ADVICE", {}).items()}

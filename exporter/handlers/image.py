@@ -140,6 +140,8 @@ def _known(ctx: Any, image: str, tensor: str) -> Any:
 
 def _area(axis: _Axis) -> Real:
     """Return how much of each pixel after, [after, 1], lies in each pixel before."""
+    if axis.node.get_attr_value("align_corners"):
+        raise ValueError("images of any size cannot be resized by area with aligned corners")
     scale = axis.before() / axis.after()
     before = axis.pixels(axis.before())
     start = axis.pixels(axis.after()).unsqueeze(1) * scale

@@ -69,14 +69,26 @@ def one_hot(ctx: Any, node: Any, **_: Any) -> None:
     replace(ctx, node, add(ctx, "Cast", hot, to=ctx.get_dtype(node.output[0])))
 
 
-def floor_mod(ctx: Any, node: Any, **keywords: Any) -> None:
-    """Map FloorMod of integers, which tf2onnx gives the sign of the dividend."""
-    if has_type(ctx, node.input[0], "INT32", "INT64"):
-        replace(ctx, node, add(ctx, "Mod", *node.input))
-        return
-    from tf2onnx.onnx_opset.math import FloorMod
+def bincount(ctx: Any, node: Any, **keywords: Any) -> None:
+    """Map DenseBincount with weights: the sum of the weights of each number below a size, for each row."""
+    numbers, size, weights = node.input
+    if ctx.get_shape(weights) == [0]:
+        from tf2onnx.onnx_opset.tensor import Bincount
 
-    FloorMod.version_7(ctx, node, **keywords)
+        Bincount.version_13(ctx, node, **keywords)
+        return
+    if ctx.opset < 16:
+        raise ValueError("weights are counted below operator set 16")
+    numbers, size = cast(ctx, numbers, "INT64"), cast(ctx, size, "INT64")
+    zero = constant(ctx, np.array([0]))
+    rows = add(ctx, "Slice", add(ctx, "Shape", numbers), zero, constant(ctx, np.array([-1])))
+    table = add(ctx, "Concat", rows, add(ctx, "Reshape", size, constant(ctx, np.array([1]))), axis=0)
+    nothing = add(ctx, "Cast", zero, to=ctx.get_dtype(weights))
+    counted = add(ctx, "Less", numbers, size)
+    places = add(ctx, "Where", counted, numbers, zero)
+    amounts = add(ctx, "Where", counted, weights, nothing)
+    zeros = add(ctx, "Expand", nothing, table)
+    replace(ctx, node, add(ctx, "ScatterElements", zeros, places, amounts, axis=-1, reduction="add"))
 
 
 def as_string(ctx: Any, node: Any, **_: Any) -> None:
@@ -105,8 +117,8 @@ def _plain(array: NDArray[Any]) -> NDArray[Any]:
 
 HANDLERS = {
     "AsString": as_string,
+    "DenseBincount": bincount,
     "Equal": equal,
-    "FloorMod": floor_mod,
     "LookupTableFindV2": find,
     "NotEqual": equal,
     "OneHot": one_hot,

@@ -1,11 +1,13 @@
 """Elementwise functions that ONNX has no operator for, and searches in sorted boundaries."""
 
-import functools
 from typing import Any
 
 import numpy as np
 
+from headgate.exporter.handlers.error_function import erf
 from headgate.exporter.handlers.nodes import add, cast, constant, has_type, replace
+
+_FLOATS = ("FLOAT16", "FLOAT", "DOUBLE")
 
 
 def erfc(ctx: Any, node: Any, **_: Any) -> None:
@@ -17,7 +19,7 @@ def erfc(ctx: Any, node: Any, **_: Any) -> None:
         negated = add(ctx, "Div", product.inputs[0].input[0], constant(ctx, divisor))
     else:
         negated = add(ctx, "Neg", node.input[0])
-    replace(ctx, node, add(ctx, "Add", add(ctx, "Erf", negated), _like(ctx, node.input[0], 1)))
+    replace(ctx, node, add(ctx, "Add", erf(ctx, negated), _like(ctx, node.input[0], 1)))
 
 
 def expm1(ctx: Any, node: Any, **_: Any) -> None:
@@ -32,14 +34,35 @@ def log1p(ctx: Any, node: Any, **_: Any) -> None:
 
 def floor_div(ctx: Any, node: Any, **keywords: Any) -> None:
     """Map FloorDiv of integers, which tf2onnx rounds towards zero."""
-    if has_type(ctx, node.input[0], "INT32", "INT64"):
-        dividend, divisor = node.input
-        remainder = add(ctx, "Mod", dividend, divisor)
-        replace(ctx, node, add(ctx, "Div", add(ctx, "Sub", dividend, remainder), divisor))
-        return
-    from tf2onnx.onnx_opset.math import FloorDiv
+    if has_type(ctx, node.input[0], *_FLOATS):
+        from tf2onnx.onnx_opset.math import FloorDiv
 
-    FloorDiv.version_7(ctx, node, **keywords)
+        FloorDiv.version_6(ctx, node, **keywords)
+        return
+    dtype = ctx.get_dtype(node.output[0])
+    # onnxruntime divides few types of integers.
+    wide = "UINT64" if has_type(ctx, node.input[0], "UINT64") else "INT64"
+    dividend, divisor = (cast(ctx, tensor, wide) for tensor in node.input)
+    quotient = add(ctx, "Div", dividend, divisor)
+    if wide == "INT64":
+        # The remainders with the sign of the dividend and with that of the divisor differ where it was rounded up.
+        remainders = [add(ctx, "Mod", dividend, divisor, fmod=sign) for sign in (0, 1)]
+        rounded_up = add(ctx, "Not", add(ctx, "Equal", *remainders))
+        quotient = add(ctx, "Sub", quotient, cast(ctx, rounded_up, "INT64"))
+    replace(ctx, node, add(ctx, "Cast", quotient, to=dtype))
+
+
+def floor_mod(ctx: Any, node: Any, **_: Any) -> None:
+    """Map FloorMod: tf2onnx gives integers the sign of the dividend, and rounds fractions."""
+    dividend, divisor = node.input
+    if not has_type(ctx, dividend, *_FLOATS):
+        replace(ctx, node, add(ctx, "Mod", dividend, divisor))
+        return
+    zero = _like(ctx, dividend, 0)
+    remainder = add(ctx, "Mod", dividend, divisor, fmod=1)
+    signs = [add(ctx, "Less", number, zero) for number in (remainder, divisor)]
+    is_apart = add(ctx, "And", add(ctx, "Xor", *signs), add(ctx, "Not", add(ctx, "Equal", remainder, zero)))
+    replace(ctx, node, add(ctx, "Where", is_apart, add(ctx, "Add", remainder, divisor), remainder))
 
 
 def bucketize(ctx: Any, node: Any, **_: Any) -> None:
@@ -52,11 +75,16 @@ def bucketize(ctx: Any, node: Any, **_: Any) -> None:
     replace(ctx, node, _count(ctx, node, add(ctx, "Not", less)))
 
 
-def search(ctx: Any, node: Any, *, operator: str, **_: Any) -> None:
+def search(ctx: Any, node: Any, **_: Any) -> None:
     """Map LowerBound and UpperBound: how many elements of each sorted row are smaller (or no larger) than a value."""
     sorted_rows = add(ctx, "Unsqueeze", node.input[0], constant(ctx, np.array([1])))
     values = add(ctx, "Unsqueeze", node.input[1], constant(ctx, np.array([2])))
-    replace(ctx, node, _count(ctx, node, add(ctx, operator, sorted_rows, values)))
+    if node.type == "LowerBound":
+        hits = add(ctx, "Less", sorted_rows, values)
+    else:
+        # Not LessOrEqual: for TensorFlow NaN lies behind them all.
+        hits = add(ctx, "Not", add(ctx, "Greater", sorted_rows, values))
+    replace(ctx, node, _count(ctx, node, hits))
 
 
 def _count(ctx: Any, node: Any, hits: str) -> str:
@@ -67,9 +95,11 @@ def _count(ctx: Any, node: Any, hits: str) -> str:
 def bitcast(ctx: Any, node: Any, **_: Any) -> None:
     """Map the sign bit of a float32, which keras.ops.argmax and signbit look at; other bits have no counterpart."""
     sign = np.iinfo(np.int32).min
-    masks = [source for user in ctx.find_output_consumers(node.output[0]) for source in user.inputs if source != node]
-    if not masks or not all(mask.is_const() and mask.get_tensor_value() == sign for mask in masks):
-        raise ValueError(ADVICE["Bitcast"])
+    users = ctx.find_output_consumers(node.output[0])
+    masks = [source for user in users for source in user.inputs if source != node]
+    are_masked = masks and all(user.type == "BitwiseAnd" for user in users)
+    if not are_masked or not all(mask.is_const() and mask.get_tensor_value() == sign for mask in masks):
+        raise ValueError("other bits than the sign are looked at")
     value, zero = node.input[0], _like(ctx, node.input[0], 0)
     # Minus zero is not less than zero, its reciprocal is.
     reciprocal = add(ctx, "Less", add(ctx, "Reciprocal", value), zero)
@@ -91,8 +121,9 @@ HANDLERS = {
     "Erfc": erfc,
     "Expm1": expm1,
     "FloorDiv": floor_div,
+    "FloorMod": floor_mod,
     "Log1p": log1p,
-    "LowerBound": functools.partial(search, operator="Less"),
-    "UpperBound": functools.partial(search, operator="LessOrEqual"),
+    "LowerBound": search,
+    "UpperBound": search,
 }
 ADVICE = {"Bitcast": "only the sign of float32 can be told from its bits: cast instead"}

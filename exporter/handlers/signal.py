@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from headgate.exporter.handlers.nodes import add, constant, has_type, replace
+from headgate.exporter.handlers.nodes import add, cast, constant, has_type, replace
 
 #: A real and an imaginary part; empty where that is zero.
 Parts = tuple[str, str]
@@ -118,7 +118,7 @@ def _last(ctx: Any, tensor: str, axis: int) -> str:
 def _parts(ctx: Any, tensor: str) -> Parts:
     source = ctx.get_node_by_output(tensor)
     if source.type == "Cast":
-        return source.input[0], ""
+        return cast(ctx, source.input[0], "DOUBLE" if has_type(ctx, tensor, "COMPLEX128") else "FLOAT"), ""
     return _part(ctx, tensor, 0), _part(ctx, tensor, 1)
 
 

@@ -28,7 +28,6 @@ _REGEX_ADVICE = (
     "replace only plain text, or a list of ASCII characters in brackets, everywhere and by plain text; do the rest "
     "before the model"
 )
-_UNICODE_ADVICE = "split at whitespace, or into characters before the model"
 ADVICE = {
     "RegexReplace": _REGEX_ADVICE,
     "StaticRegexReplace": _REGEX_ADVICE,
@@ -36,8 +35,6 @@ ADVICE = {
     "StringNGrams": "leave padding out",
     "StringSplitV2": "split at whitespace, without maxsplit=",
     "StringUpper": "leave encoding= out: only ASCII letters can be changed",
-    "UnicodeDecode": _UNICODE_ADVICE,
-    "UnicodeEncode": _UNICODE_ADVICE,
 }
 
 
@@ -46,11 +43,10 @@ def change_case(ctx: Any, node: Any, **_: Any) -> None:
     if node.get_attr_value("encoding", b""):
         raise ValueError("letters of all alphabets are to be changed")
     # StringNormalizer refuses an empty tensor.
-    flat = add(ctx, "Concat", _flat(ctx, node.input[0]), constant(ctx, np.array([""], object)), axis=0)
+    texts = _with_blank(ctx, _flat(ctx, node.input[0]))
     action = "LOWER" if node.type == "StringLower" else "UPPER"
-    changed = add(ctx, "StringNormalizer", flat, case_change_action=action, is_case_sensitive=1, locale="C")
-    without_last = [constant(ctx, np.array([value])) for value in (0, -1, 0)]
-    replace(ctx, node, _like(ctx, add(ctx, "Slice", changed, *without_last), node.input[0]))
+    changed = add(ctx, "StringNormalizer", texts, case_change_action=action, is_case_sensitive=1, locale="C")
+    replace(ctx, node, _like(ctx, _without_last(ctx, changed), node.input[0]))
 
 
 def replace_characters(ctx: Any, node: Any, **_: Any) -> None:
@@ -68,7 +64,7 @@ def replace_characters(ctx: Any, node: Any, **_: Any) -> None:
     elif _LITERAL.fullmatch(pattern):
         delimiter = re.sub(r"\\(.)", r"\1", pattern)
         parts, counts = add(ctx, "StringSplit", flat, outputs=2, delimiter=delimiter)
-        places = _range(ctx, _size(ctx, parts, 1))
+        places = range_of(ctx, size_of(ctx, parts, 1))
         column = add(ctx, "Unsqueeze", counts, constant(ctx, np.array([1])))
         follows = add(ctx, "Less", places, add(ctx, "Sub", column, constant(ctx, np.array(1))))
         texts = [constant(ctx, np.array(text, object)) for text in (rewrite, "")]
@@ -84,11 +80,20 @@ def split(ctx: Any, node: Any, **_: Any) -> None:
     at_spaces = separator.is_const() and separator.get_tensor_value() in (b"", "")
     if not at_spaces or node.get_attr_value("maxsplit", -1) >= 0:
         raise ValueError("text is to be split otherwise than at whitespace")
-    words = _tokens(ctx, node.input[0], _SPACES)
+    replace(ctx, node, *pieces_of(ctx, node.input[0], _SPACES))
+
+
+def pieces_of(ctx: Any, texts: str, separators: str) -> tuple[str, str, str]:
+    """Split texts [n] where a pattern matches, or into characters for none.
+
+    Returns:
+        which text each piece is of, and its place there, [pieces, 2]; the pieces; and the shape of a table of them.
+    """
+    pieces = _tokens(ctx, texts, separators)
     empty = np.array([""], object)
-    is_word = cast(ctx, encode(ctx, words, empty, np.array([0]), np.array([1])), "BOOL")
-    positions = add(ctx, "Transpose", add(ctx, "NonZero", is_word), perm=[1, 0])
-    replace(ctx, node, positions, add(ctx, "GatherND", words, positions), add(ctx, "Shape", words))
+    is_piece = cast(ctx, encode(ctx, pieces, empty, np.array([0]), np.array([1])), "BOOL")
+    positions = add(ctx, "Transpose", add(ctx, "NonZero", is_piece), perm=[1, 0])
+    return positions, add(ctx, "GatherND", pieces, positions), add(ctx, "Shape", pieces)
 
 
 def n_grams(ctx: Any, node: Any, **_: Any) -> None:
@@ -98,7 +103,7 @@ def n_grams(ctx: Any, node: Any, **_: Any) -> None:
         raise ValueError("n-grams are to be padded")
     words, splits = node.input[0], cast(ctx, node.input[1], "INT64")
     separator = constant(ctx, np.array(node.get_attr_value("separator", b"").decode(), object))
-    total, rows = _size(ctx, words, 0), _row_of_each(ctx, splits, words)
+    total, rows = size_of(ctx, words, 0), _row_of_each(ctx, splits, words)
     zero = constant(ctx, np.array([0]))
     grams, keys = [], []
     for order, width in enumerate(widths):
@@ -122,12 +127,12 @@ def n_grams(ctx: Any, node: Any, **_: Any) -> None:
     # Equal keys stay in their order.
     _, ranks = add(ctx, "TopK", key, add(ctx, "Shape", key), outputs=2, largest=0, sorted=1, axis=0)
     row = add(ctx, "Div", key, constant(ctx, np.array(len(widths))))
-    count = add(ctx, "Sub", _size(ctx, splits, 0), constant(ctx, np.array(1)))
+    count = add(ctx, "Sub", size_of(ctx, splits, 0), constant(ctx, np.array(1)))
     replace(
         ctx,
         node,
         add(ctx, "Gather", add(ctx, "Concat", *grams, axis=0), ranks, axis=0),
-        add(ctx, "Cast", _splits_of(ctx, row, count), to=ctx.get_dtype(node.output[1])),
+        add(ctx, "Cast", splits_of(ctx, row, count), to=ctx.get_dtype(node.output[1])),
     )
 
 
@@ -165,7 +170,7 @@ def ragged_to_tensor(ctx: Any, node: Any, **keywords: Any) -> None:
         rows = _row_of_each(ctx, splits, values)
     else:
         rows = cast(ctx, partitions[1], "INT64")
-        splits = _splits_of(ctx, rows, cast(ctx, partitions[0], "INT64"))
+        splits = splits_of(ctx, rows, cast(ctx, partitions[0], "INT64"))
     zero, one = constant(ctx, np.array([0])), constant(ctx, np.array([1]))
     starts = add(ctx, "Slice", splits, zero, constant(ctx, np.array([-1])), zero)
     lengths = add(ctx, "Sub", add(ctx, "Slice", splits, one, constant(ctx, np.array([2**62])), zero), starts)
@@ -173,7 +178,7 @@ def ragged_to_tensor(ctx: Any, node: Any, **keywords: Any) -> None:
     natural = add(ctx, "Concat", add(ctx, "Shape", lengths), longest, axis=0)
     given = cast(ctx, shape, "INT64")
     size = add(ctx, "Where", add(ctx, "Less", given, zero), natural, given)
-    columns = add(ctx, "Sub", _range(ctx, _size(ctx, values, 0)), add(ctx, "Gather", starts, rows, axis=0))
+    columns = add(ctx, "Sub", range_of(ctx, size_of(ctx, values, 0)), add(ctx, "Gather", starts, rows, axis=0))
     places = add(ctx, "Concat", *(add(ctx, "Unsqueeze", one_axis, one) for one_axis in (rows, columns)), axis=1)
     short = cast(ctx, add(ctx, "Less", places, size), "INT64")
     fits = add(ctx, "Equal", _count(ctx, short), constant(ctx, np.array(2)))
@@ -197,16 +202,25 @@ def raise_operator_set(model: Any) -> None:
 def _tokens(ctx: Any, texts: str, separators: str) -> str:
     """Split texts [n] where a pattern matches, or into characters for none: [n, most], filled up with ""."""
     attributes: dict[str, Any] = {"separators": [separators], "mark": 0, "mincharnum": 1, "pad_value": ""}
-    tokens = add(ctx, "Tokenizer", texts, domain="com.microsoft", **attributes)
+    # Of an empty tensor, Tokenizer makes one of a single dimension.
+    tokens = add(ctx, "Tokenizer", _with_blank(ctx, texts), domain="com.microsoft", **attributes)
     # ONNX does not know the type of what foreign operators give; its checker crashes where a LabelEncoder takes that.
-    return cast(ctx, tokens, "STRING")
+    return _without_last(ctx, cast(ctx, tokens, "STRING"))
+
+
+def _with_blank(ctx: Any, texts: str) -> str:
+    return str(add(ctx, "Concat", texts, constant(ctx, np.array([""], object)), axis=0))
+
+
+def _without_last(ctx: Any, tensor: str) -> str:
+    return str(add(ctx, "Slice", tensor, *(constant(ctx, np.array([value])) for value in (0, -1, 0))))
 
 
 def _joined(ctx: Any, pieces: str) -> str:
     """Join the pieces of each row, [n, pieces] to [n], pairs of neighbours at a time."""
     from onnx import TensorProto
 
-    column = add(ctx, "Concat", _vector(ctx, _size(ctx, pieces, 0)), constant(ctx, np.array([1])), axis=0)
+    column = add(ctx, "Concat", _vector(ctx, size_of(ctx, pieces, 0)), constant(ctx, np.array([1])), axis=0)
     blank = add(ctx, "Expand", constant(ctx, np.array("", object)), column)
     pieces = add(ctx, "Concat", pieces, blank, axis=1)
     body = ctx.create_new_graph_with_same_config()
@@ -217,13 +231,13 @@ def _joined(ctx: Any, pieces: str) -> str:
     ):
         body.add_graph_input(name, dtype, shape)
     one, two, across = (constant(body, np.array([value])) for value in (1, 2, 1))
-    even = add(body, "Div", add(body, "Add", _vector(body, _size(body, names[2], 1)), one), two)
+    even = add(body, "Div", add(body, "Add", _vector(body, size_of(body, names[2], 1)), one), two)
     even = add(body, "Mul", even, two)
     padded = add(body, "Concat", names[2], blank, axis=1)
     lefts = add(body, "Slice", padded, constant(body, np.array([0])), even, across, two)
     rights = add(body, "Slice", padded, one, even, across, two)
     pairs = add(body, "StringConcat", lefts, rights)
-    more = add(body, "Greater", _size(body, pairs, 1), constant(body, np.array(1)))
+    more = add(body, "Greater", size_of(body, pairs, 1), constant(body, np.array(1)))
     body.add_graph_output(more, TensorProto.BOOL, [])
     body.add_graph_output(pairs, TensorProto.STRING, [-1, -1])
     loop = ctx.make_node(
@@ -236,18 +250,19 @@ def _joined(ctx: Any, pieces: str) -> str:
 def _row_of_each(ctx: Any, splits: str, values: str) -> str:
     """Return the row of each value of a ragged tensor: [values]."""
     ends = add(ctx, "Slice", splits, *(constant(ctx, np.array([value])) for value in (1, 2**62, 0)))
-    places = add(ctx, "Unsqueeze", _range(ctx, _size(ctx, values, 0)), constant(ctx, np.array([1])))
+    places = add(ctx, "Unsqueeze", range_of(ctx, size_of(ctx, values, 0)), constant(ctx, np.array([1])))
     ended = add(ctx, "LessOrEqual", ends, places)
     return _count(ctx, ended)
 
 
-def _splits_of(ctx: Any, rows: str, count: str) -> str:
+def splits_of(ctx: Any, rows: str, count: str) -> str:
     """Return where each of `count` rows begins, and where the last ends, from the row of each value: [count + 1]."""
-    boundaries = _range(ctx, add(ctx, "Add", count, constant(ctx, np.array(1))))
+    boundaries = range_of(ctx, add(ctx, "Add", count, constant(ctx, np.array(1))))
     return _count(ctx, add(ctx, "Less", rows, add(ctx, "Unsqueeze", boundaries, constant(ctx, np.array([1])))))
 
 
-def _range(ctx: Any, count: str) -> str:
+def range_of(ctx: Any, count: str) -> str:
+    """Count from 0 to below a scalar."""
     return str(add(ctx, "Range", constant(ctx, np.array(0)), count, constant(ctx, np.array(1))))
 
 
@@ -257,7 +272,8 @@ def _count(ctx: Any, hits: str) -> str:
     return str(add(ctx, "ReduceSum", cast(ctx, hits, "INT64"), constant(ctx, np.array([1])), keepdims=0))
 
 
-def _size(ctx: Any, tensor: str, axis: int) -> str:
+def size_of(ctx: Any, tensor: str, axis: int) -> str:
+    """Return the size of an axis, as a scalar."""
     return str(add(ctx, "Gather", add(ctx, "Shape", tensor), constant(ctx, np.array(axis)), axis=0))
 
 

@@ -6,7 +6,16 @@ from headgate.benchmarks.errors import BenchmarkError
 from headgate.benchmarks.headers import OK, UNKNOWN
 from headgate.client import InvalidRequestError
 from headgate.foreign.open_inference import ModelInferResponse, ModelStreamInferResponse
-from headgate.v1 import DataType, PredictResponse, Signature, StreamError, StreamPredictResponse, TensorSpec
+from headgate.v1 import (
+    DataType,
+    InputMeaning,
+    PredictResponse,
+    Signature,
+    StreamError,
+    StreamPredictResponse,
+    TensorSpec,
+    VocabularyInput,
+)
 from headgate.v1.tensors import NUMPY_DTYPES, data_type_name
 
 FP32, INT64, STRING = DataType.DATA_TYPE_FP32, DataType.DATA_TYPE_INT64, DataType.DATA_TYPE_STRING
@@ -51,6 +60,18 @@ def test_small_integers_and_whole_images():
 
     assert set(np.unique(draw(INT64))) == {0, 1}
     assert draw(DataType.DATA_TYPE_UINT8).max() > 250
+
+
+def test_values_of_a_closed_vocabulary():
+    specs = [
+        TensorSpec(name="city", datatype=STRING, shape=[-1, 2]),
+        TensorSpec(name="code", datatype=INT64, shape=[-1, 2]),
+    ]
+    vocabularies = {"city": VocabularyInput(strings=["Bonn", "Ulm"]), "code": VocabularyInput(integers=[7, -9])}
+    meanings = [InputMeaning(input=name, vocabulary=vocabulary) for name, vocabulary in vocabularies.items()]
+    drawn = bodies.random_inputs(specs, 1, {}, meanings)
+    assert {name: set(array.ravel()) for name, array in drawn.items()} == {"city": {"Bonn", "Ulm"}, "code": {7, -9}}
+    assert drawn["code"].dtype == np.int64
 
 
 def test_free_sizes_have_to_be_given():

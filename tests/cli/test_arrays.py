@@ -32,6 +32,32 @@ def test_other_columns(csv):
         read_inputs(str(csv("age,sex,height\n61,1,180\n")), SIGNATURE)
 
 
+def test_a_wrong_name_among_columns_of_text(csv):
+    signature = Signature(
+        inputs=[TensorSpec(name="x", datatype=DataType.DATA_TYPE_STRING, shape=[-1, 2])],
+        input_meanings=[InputMeaning(input="x", tabular=TabularInput(feature_names=["city", "street"]))],
+    )
+    assert read_inputs(str(csv("Ulm,Hauptstr.\n")), signature).tolist() == [["Ulm", "Hauptstr."]]
+    with pytest.raises(CommandError, match=r"rows.csv has the columns road, city; the model takes city, street"):
+        read_inputs(str(csv("road,city\nHauptstr.,Ulm\n")), signature)
+
+
+def test_files_of_spreadsheets(csv):
+    assert read_inputs(str(csv("\ufeffbmi,age,sex\r\n21.5,61,1\r\n")), SIGNATURE).tolist() == [[61, 1, 21.5]]
+
+
+@pytest.mark.parametrize("name", ["rows.csv", "rows.json"])
+def test_files_that_are_no_text(tmp_path, name):
+    (tmp_path / name).write_bytes(b"Stra\xdfe,\xff")
+    with pytest.raises(CommandError, match=rf"{name} is no text in UTF-8: .*0xdf"):
+        read_inputs(str(tmp_path / name), SIGNATURE)
+
+
+def test_cells_that_are_too_long(csv):
+    with pytest.raises(CommandError, match=r"rows.csv is no .csv file: field larger than field limit"):
+        read_inputs(str(csv(f"age,sex,{'x' * 200_000}\n")), SIGNATURE)
+
+
 def test_examples_by_column(csv):
     columns = read_examples(csv("age,city\n61,Köln\n48,7\n"))
     assert {name: column.tolist() for name, column in columns.items()} == {"age": [61, 48], "city": ["Köln", "7"]}

@@ -8,7 +8,8 @@ import pytest
 from google.protobuf import json_format
 from onnx import TensorProto, helper
 
-from headgate.v1 import Signature
+from headgate.cli.signatures import describe_verification
+from headgate.v1 import ParityCheck, Signature, Tolerance, Verification
 
 
 @pytest.fixture
@@ -39,6 +40,12 @@ def test_table(run, repository):
         "tf2onnx",
     ):
         assert text in ended.out
+
+
+def test_8_bits_are_not_called_proven():
+    checks, tolerances = [ParityCheck(output="y")], [Tolerance(output="y", rule="int8")]
+    verdict, *_ = describe_verification(Verification(checks=checks, tolerances=tolerances))
+    assert verdict.startswith("near Keras, as far as the figures under 'optimized' tell")
 
 
 def test_golden_examples_that_are_gone_or_damaged(run, repository, tmp_path):

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import keras
 import numpy as np
 import pytest
@@ -87,11 +89,38 @@ def test_older_versions_are_deleted(tmp_path, dense):
     assert [report.version for report in callback.reports] == [7, 8]
 
 
+def test_an_older_version_that_cannot_be_deleted(tmp_path, dense, monkeypatch):
+    """It is deleted with the next export; the one that succeeded counts."""
+    callback = ExportBest(tmp_path, keep=1)
+    model = dense()
+    feed(callback, model, [5.0])
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "rename", refuse_to_rename(Path.rename))
+        with pytest.warns(
+            UserWarning, match="epoch 1 of 'model' is exported, but an older version stays: cannot delete"
+        ):
+            feed(callback, model, [4.0])
+    assert callback.best == 4.0
+    feed(callback, model, [3.0])
+    assert versions(tmp_path / "model") == ["3"]
+
+
+def refuse_to_rename(rename):
+    def renamed(path, target):
+        if path.name == "1":
+            raise PermissionError(13, "Permission denied")
+        return rename(path, target)
+
+    return renamed
+
+
 def test_an_export_that_fails(tmp_path, dense):
     model = dense()
     model.set_weights([np.full_like(weight, np.nan) for weight in model.get_weights()])
     callback = ExportBest(tmp_path)
-    with pytest.warns(UserWarning, match=r"epoch 1 of 'model' is not exported: .*no finite number"):
+    with pytest.warns(
+        UserWarning, match=r"epoch 1 of 'model' is not exported: .*no finite number.*'\S*out/kernel' holds NaN"
+    ):
         feed(callback, model, [3.0])
     assert callback.best is None
     model.set_weights([np.ones_like(weight) for weight in model.get_weights()])

@@ -56,6 +56,10 @@ CODE = {"class_name": "__lambda__", "config": {"code": "4wEAAAAAAAAA", "defaults
             r"reads the vocabulary of layer 'odd' from the file '/etc/pa",
         ),
         (layer("TextVectorization", vocabulary="http://10.0.0.1/"), "reads the vocabulary of layer 'odd'"),
+        (
+            layer("SentencePieceTokenizer", "keras_hub.tokenizers", proto="/etc/passwd"),
+            "reads the proto of layer 'odd'",
+        ),
         # CVE-2026-1462, CVE-2025-49655, and layers of Keras 2.
         (layer("TFSMLayer", filepath="/tmp/evil"), r"holds code \(a TensorFlow SavedModel in layer 'odd'\)"),
         (layer("TorchModuleWrapper", "keras.src.utils.torch_utils", module="gASV"), "a pickled PyTorch module"),
@@ -79,6 +83,7 @@ def test_what_the_caller_vouches_for_passes():
     check_config(layer("Attention", "my_layers") | {"registered_name": "Mine>Attention"}, {"Mine>Attention"})
     check_config(layer("Attention", "my_layers") | {"registered_name": "Attention"}, {"Attention"})
     check_config(layer("Lambda", function=function("builtins", "double")), {"double"})
+    check_config(layer("Words", "my_layers", vocabulary="small") | {"registered_name": "Words"}, {"Words"})
 
 
 def test_names_need_not_be_hashable():

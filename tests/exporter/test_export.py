@@ -1,10 +1,14 @@
 """The whole way, from real Keras models to files that onnxruntime runs."""
 
 import hashlib
+import logging
 import re
+import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import keras
 import numpy as np
+import onnx
 import pytest
 import tensorflow as tf
 
@@ -292,3 +296,13 @@ def test_no_internal_names_are_left_in_the_interface(tmp_path, exported):
     assert all(re.fullmatch(r"(input_layer|dense)(_\d+)*", name) for name in names)
     assert "unk__" not in str([value.type for value in (*file.model.graph.input, *file.model.graph.output)])
     assert not file.model.graph.value_info
+
+
+def test_exports_in_several_threads_do_not_disturb_each_other(dense, tmp_path):
+    models = {name: dense(3, "softmax") for name in "abcd"}
+    with ThreadPoolExecutor(len(models)) as pool:
+        reports = list(pool.map(lambda name: export_model(models[name], tmp_path, name=name), models))
+    for report in reports:
+        assert [node.name for node in onnx.load(report.path).graph.node] == ["out/MatMul", "out/Softmax"]
+    assert [logging.getLogger(name).propagate for name in ("tf2onnx", "tensorflow")] == [False, False]
+    assert "set" not in vars(sys.modules["tf2onnx.graph"])

@@ -7,7 +7,7 @@ import pytest
 from headgate.exporter import export_model
 from headgate.exporter.errors import InputMeaningError, ModelLoadError
 from headgate.exporter.examples import named_arrays
-from headgate.exporter.input_meanings import find_input_meanings
+from headgate.exporter.input_meanings import find_input_meanings, lookup_remarks
 from headgate.v1 import ImageInput, InputMeaning, TabularInput, VocabularyInput
 
 layers = keras.layers
@@ -57,6 +57,16 @@ def test_each_input_has_the_vocabulary_of_its_own_layer(traced):
         ("a", ["first"]),
         ("b", ["second"]),
     ]
+
+
+def test_closed_vocabularies_that_no_server_can_check_are_remarked_upon(traced):
+    x = keras.Input((2,), dtype="string", name="x")
+    closed, open_ = (layers.StringLookup(vocabulary=["a"], num_oov_indices=n, name=f"oov{n}") for n in (0, 1))
+    for outputs, layer in ((closed(x), None), (open_(x[:, :1]), None), ([closed(x), closed(x[:, :1])], "oov0")):
+        found = traced(keras.Model(x, outputs))
+        remarks = lookup_remarks(found, find_input_meanings(found))
+        assert len(remarks) == bool(layer)
+        assert all(remark.startswith(f"layer '{layer}' knows no values but its vocabulary's") for remark in remarks)
 
 
 def test_long_open_vocabularies_are_cut(traced):

@@ -98,6 +98,21 @@ def test_errors_in_logs_are_kept_for_the_message():
     assert logging.getLogger("tf2onnx").handlers is before
 
 
+def test_what_tf2onnx_logs_with_the_root_logger(caplog):
+    import logging
+
+    handlers = list(logging.getLogger().handlers)
+    told = compile("import logging; logging.warning('said at %s', __name__)", "/lib/tf2onnx/rewriter/gemm.py", "exec")
+    with quiet():
+        exec(told, {"__name__": "tf2onnx"})
+        logging.getLogger().warning("of others")
+    assert logging.getLogger().handlers == handlers
+    assert caplog.messages == ["of others"]
+    with caplog.at_level(logging.DEBUG, "headgate.exporter"), quiet():
+        exec(told, {"__name__": "tf2onnx"})
+    assert caplog.messages == ["of others", "said at tf2onnx"]
+
+
 def test_who_wants_to_know_is_told(caplog):
     import logging
 

@@ -3,7 +3,7 @@ import pytest
 from sklearn import metrics as reference
 
 from headgate.exporter.errors import ModelLoadError
-from headgate.exporter.metrics import agreement_data, labelled_data, metrics_of
+from headgate.exporter.metrics import agreement_data, fidelity, labelled_data, metrics_of
 from headgate.v1 import (
     ACTIVATION_LINEAR,
     ACTIVATION_PROBABILITIES,
@@ -95,6 +95,22 @@ def test_a_model_agrees_with_itself_and_not_with_nonsense(rng):
     values = metrics_of(agreement, broken, [SPECIES])
     assert values["species", "accuracy"] == 0
     assert values["embedding", "r2"] == -np.inf
+
+
+def test_fidelity_is_r2_of_all_elements(rng):
+    before, noise = rng.normal(5, 2, (40, 3)), rng.normal(0, 1, (40, 3))
+    expected = reference.r2_score(before, before + noise, multioutput="variance_weighted")
+    assert fidelity(before, before + noise) == pytest.approx(expected, abs=0.01)
+    assert fidelity(before, before) == 1
+    assert fidelity(before, np.where(noise > 2, np.nan, before)) == -np.inf
+
+
+def test_what_never_varies_may_be_off_by_a_little():
+    constant = np.full((4, 2), 3.0)
+    assert fidelity(constant, constant + 1e-4) > 0.99
+    assert fidelity(constant, constant + 0.1) < 0
+    # A single row tells nothing of how an output varies.
+    assert fidelity(constant[:1], constant[:1] * 1.02) < 0
 
 
 def test_several_heads_are_given_by_name_or_output():

@@ -37,8 +37,8 @@ def network(digits):
         digit = keras.layers.Dense(10, activation="softmax", name="digit")(hidden)
         balance = keras.layers.Dense(1, name="balance")(hidden)
         model = keras.Model(image, [digit, balance], name="digits")
-        model.compile(keras.optimizers.Adam(0.005), loss=["sparse_categorical_crossentropy", "mse"])
-        model.fit(train, [labels, balance_of(train)], epochs=5, batch_size=32, verbose=0)
+        model.compile(keras.optimizers.Adam(0.01), loss=["sparse_categorical_crossentropy", "mse"])
+        model.fit(train, [labels, balance_of(train)], epochs=6, batch_size=64, verbose=0)
     return model
 
 
@@ -88,7 +88,10 @@ def test_smaller_models_are_as_good(arguments, kind, type_of_weights, network, d
     served = np.concatenate([session.run([test[start : start + 32]])[0] for start in range(0, len(test), 32)])
     assert accuracy.after == pytest.approx((served.argmax(axis=1) == labels).mean(), abs=0.003)
     assert accuracy.before - accuracy.after <= 0.01
-    assert {change.metric for change in step.metrics} == {"accuracy", "r2", "mae"}
+    assert {change.metric for change in step.metrics} == {"accuracy", "r2", "mae", "fidelity"}
+    fidelities = {change.head: change.after for change in step.metrics if change.metric == "fidelity"}
+    assert fidelities.keys() == {"digit", "balance"}
+    assert min(fidelities.values()) > 0.95
     for deviation in step.deviations:
         assert 0 < deviation.max_from_keras < 0.3 * deviation.largest
     rules = {tolerance.rule.partition(",")[0] for tolerance in report.signature.verification.tolerances}
@@ -113,6 +116,7 @@ def test_steps_follow_each_other(network, digits, tmp_path):
     assert [step.kind for step in steps] == ["int8_dynamic", "offline"]
     assert steps[0].size_after_bytes == steps[1].size_before_bytes
     assert {change.targets for step in steps for change in step.metrics} == {"given"}
+    assert report.signature.verification.tolerances[0].rule.startswith("int8")
     assert [file.name for file in report.path.parent.iterdir() if file.is_dir()] == []
 
 
@@ -126,6 +130,28 @@ def test_a_step_that_costs_too_much_is_refused(network, labelled, digits, tmp_pa
     _, [step], _ = export(network, tmp_path, **arguments, max_metric_loss=100)
     assert metric(step, "accuracy").after < 0.9
     assert step.max_metric_loss == 100
+
+
+def test_outputs_without_labels_keep_their_fidelity(tmp_path, rng):
+    """The labels are of one output, and calibration has seen too little of what the other comes from."""
+    a, b = keras.Input((4,), name="a"), keras.Input((4,), name="b")
+    kind = keras.layers.Dense(3, activation="softmax", kernel_initializer="orthogonal", name="kind")(a)
+    model = keras.Model([a, b], [kind, keras.layers.Dense(2, name="numbers")(b)], name="m")
+    x = {name: rng.standard_normal((200, 4)).astype(np.float32) for name in "ab"}
+    with quiet():
+        labels = model.predict(x, verbose=0)[0].argmax(axis=1)
+    arguments = {
+        "int8": "static",
+        "calibration_data": x | {"b": x["b"] * 0.01},
+        "labelled": x | {"kind": labels},
+        "heads": {"numbers": None},
+        "max_metric_loss": 0.05,
+    }
+    message = r"output 'numbers' keeps 0\.0\d+ of how it varies from row to row .*\(200 given rows\), needed is 0.9;"
+    with pytest.raises(OptimizationError, match=message):
+        export_model(model, tmp_path / "models", **arguments)
+    _, [step], _ = export(model, tmp_path, **arguments | {"max_metric_loss": 1})
+    assert metric(step, "accuracy").after > 0.95
 
 
 def test_numbers_beyond_float16_are_refused(tmp_path):

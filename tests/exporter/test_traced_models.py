@@ -248,3 +248,8 @@ def test_the_last_operation(last, op):
     model = keras.Sequential([keras.Input((4,)), last, layers.Reshape((-1, 1)), layers.Flatten()])
     traced = trace(model)
     assert traced.last_op(traced.outputs[0].name) == op
+
+
+def test_the_last_operation_of_recurrent_layers_is_called_as_people_do():
+    traced = trace(keras.Sequential([keras.Input((3, 4)), layers.GRU(2, name="gru")]))
+    assert traced.last_op("gru") == "LSTM, GRU or SimpleRNN"

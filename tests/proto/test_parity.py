@@ -4,7 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from headgate.v1.parity import compare, largest
+from headgate.v1 import Tolerance
+from headgate.v1.parity import absolute_of, compare, largest
 
 NUMBERS = hnp.arrays(
     st.sampled_from([np.float16, np.float32, np.float64]),
@@ -49,6 +50,15 @@ def test_errors_are_the_largest_of_all_elements():
     assert difference.max_ulp_error == 2**-20 / np.spacing(np.float32(2))
     assert difference.worst_element == (0, 1)
     assert difference.tolerance_used == pytest.approx(0.5)
+
+
+def test_each_unit_has_a_tolerance_of_its_own():
+    expected = np.array([[1e6, 1.0], [2e6, 2.0]])
+    difference = compare(expected, expected + np.array([[9.0, 0.0], [0.0, 0.5]]), [10.0, 0.1])
+    assert (difference.worst_element, difference.absolute, difference.is_allowed) == ((1, 1), 0.1, False)
+    assert compare(expected, expected + np.array([9.0, 0.05]), [10.0, 0.1]).is_allowed
+    assert absolute_of(Tolerance(absolute=3)) == 3
+    assert list(absolute_of(Tolerance(absolute=3, unit_absolute=[3, 1]))) == [3, 1]
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,8 @@ from headgate.v1.golden import GOLDEN_FILE, golden_to_bytes
 from headgate.v1.signatures import METADATA_KEY, signature_from_json, signature_to_json
 
 ROWS = np.array([[1, 2, 3, 0], [4, 0, 1, 9], [0, 7, 0, 0]], np.float32)
+#: What Keras is said to answer to them: each unit is off by another error.
+OFF = ROWS[:, :3] + np.array([5, 0.01, 0], np.float32)
 SAME = "g (float[batch,n] x) => (float[batch,n] y) { y = Identity(x) }"
 
 
@@ -47,6 +49,10 @@ def write_golden(tmp_path, write_model):
         return path
 
     return write
+
+
+def of_units(*absolute):
+    return Tolerance(output="logits", absolute=max(absolute), unit_absolute=absolute)
 
 
 def load(path, **batching):
@@ -82,6 +88,9 @@ class TestAccepted:
             write_golden("iris", {"x": ROWS}, {"logits": keras}, tolerances=[Tolerance(output="logits", absolute=0.02)])
         )
 
+    def test_within_the_tolerance_of_each_unit(self, write_golden):
+        load(write_golden("iris", {"x": ROWS}, {"logits": OFF}, tolerances=[of_units(9, 0.02, 0.001)]))
+
     def test_text_and_several_outputs(self, write_golden):
         words = np.array([["a"], ["ż"]], object)
         load(write_golden("text", {"x": words}, {"y": words}))
@@ -92,11 +101,12 @@ class TestAccepted:
         padding = Padding(inputs=[PaddedInput(input="x", axis=1)], outputs=[PaddedOutput(output="y", axis=1)])
         load(write_golden("same", {"x": ROWS}, {"y": ROWS}, SAME, heads=(), paddings=[padding]))
 
-    def test_no_file(self, write_golden):
+    def test_no_file(self, write_golden, caplog):
         path = write_golden("iris", {"x": ROWS}, {"logits": ROWS[:, 1:]})
         refusal(path)
         path.with_name(GOLDEN_FILE).unlink()
         load(path)
+        assert f"{path.with_name(GOLDEN_FILE)} is missing, so that nothing proves" in caplog.text
 
 
 class TestRefused:
@@ -110,6 +120,10 @@ class TestRefused:
             "output 'logits' differs from Keras' own: CPUExecutionProvider gives 6.25 instead of 4 in row 1 at [0], "
             "allowed is 0.0001 + 0 of the value"
         ) in refusal(path)
+
+    def test_a_small_unit_beside_a_large_one(self, write_golden):
+        path = write_golden("iris", {"x": ROWS}, {"logits": OFF}, tolerances=[of_units(9, 0.001, 0.001)])
+        assert "7 instead of 7.01 in row 2 at [1], allowed is 0.001 + 0 of the value" in refusal(path)
 
     def test_labels_that_were_changed(self, write_golden):
         path = write_golden("iris", {"x": ROWS}, {"logits": ROWS[:, :3]})

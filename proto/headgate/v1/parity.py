@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
+from headgate.v1.signature_pb2 import Tolerance
 from headgate.v1.tensors import text_array
 
 
@@ -19,6 +20,7 @@ class Difference:
         tolerance_used: the largest part of its tolerance that an element uses; above 1 the tensors differ.
         worst_element: where that is, row first; empty for a tensor without elements.
         expected, actual: the two values there.
+        absolute: what is allowed there, beside a part of the value.
     """
 
     max_absolute_error: float = 0.0
@@ -28,6 +30,7 @@ class Difference:
     worst_element: tuple[int, ...] = ()
     expected: Any = None
     actual: Any = None
+    absolute: float = 0.0
 
     @property
     def is_allowed(self) -> bool:
@@ -42,7 +45,9 @@ class Difference:
         )
 
 
-def compare(expected: NDArray[Any], actual: NDArray[Any], absolute: float = 0.0, relative: float = 0.0) -> Difference:
+def compare(
+    expected: NDArray[Any], actual: NDArray[Any], absolute: ArrayLike = 0.0, relative: float = 0.0
+) -> Difference:
     """Compare two tensors: |actual - expected| <= absolute + relative * |expected| is allowed for each element.
 
     NaN and infinities have to be where they are expected; integers and bools are compared exactly where no tolerance
@@ -51,7 +56,7 @@ def compare(expected: NDArray[Any], actual: NDArray[Any], absolute: float = 0.0,
     Args:
         expected: numbers or text, of any shape.
         actual: of the same shape.
-        absolute: what is allowed for any element.
+        absolute: what is allowed for any element, or for each position along the last axis.
         relative: what is allowed beside it, as a part of the expected value.
 
     Raises:
@@ -64,25 +69,46 @@ def compare(expected: NDArray[Any], actual: NDArray[Any], absolute: float = 0.0,
         raise ValueError(f"shape {list(actual.shape)} instead of {list(expected.shape)}")
     if not expected.size:
         return Difference()
+    limits = np.broadcast_to(np.asarray(absolute, np.float64), expected.shape)
     if expected.dtype.kind in "SUO":
-        errors: NDArray[Any] = np.where(_decoded(expected) == _decoded(actual), 0.0, np.inf)
-        return _worst(errors, expected, actual)
+        mismatches: NDArray[Any] = np.where(_decoded(expected) == _decoded(actual), 0.0, np.inf)
+        return _worst(mismatches, expected, actual, limits)
+    errors = absolute_errors(expected, actual)
     with np.errstate(all="ignore"):
-        wanted, got = expected.astype(np.float64), actual.astype(np.float64)
-        same = (expected == actual) | (np.isnan(wanted) & np.isnan(got))
-        errors = np.where(same, 0.0, np.abs(got - wanted))
-        errors[np.isnan(errors)] = np.inf
+        wanted = expected.astype(np.float64)
         magnitudes = np.where(np.isfinite(wanted), np.abs(wanted), 0.0)
-        used = np.where(same, 0.0, errors / (absolute + relative * magnitudes))
-        significant = magnitudes > absolute
+        used = np.where(errors == 0, 0.0, errors / (limits + relative * magnitudes))
+        significant = magnitudes > limits
         return _worst(
             used,
             expected,
             actual,
+            limits,
             max_absolute_error=float(errors.max()),
             max_relative_error=float((errors / magnitudes).max(where=significant, initial=0)),
             max_ulp_error=float((errors / _ulps(expected)).max(where=significant, initial=0)),
         )
+
+
+def absolute_errors(expected: NDArray[Any], actual: NDArray[Any]) -> NDArray[np.float64]:
+    """Return |actual - expected| of numbers: 0 where both are NaN or the same infinity, infinite where only one is.
+
+    >>> absolute_errors(np.array([1.0, np.nan, np.inf]), np.array([3.0, np.nan, 0.0]))
+    array([ 2.,  0., inf])
+    """
+    with np.errstate(all="ignore"):
+        wanted, got = expected.astype(np.float64), actual.astype(np.float64)
+        same = (expected == actual) | (np.isnan(wanted) & np.isnan(got))
+        errors: NDArray[np.float64] = np.where(same, 0.0, np.abs(got - wanted))
+    # Not equal all the same: integers that float64 rounds to one number.
+    errors[~same & (errors == 0)] = np.finfo(np.float64).tiny
+    errors[np.isnan(errors)] = np.inf
+    return errors
+
+
+def absolute_of(tolerance: Tolerance) -> NDArray[np.float64]:
+    """Return what a tolerance allows beside a part of the value: a number for all elements, or one for each unit."""
+    return np.array(tolerance.unit_absolute or tolerance.absolute, np.float64)
 
 
 def largest(arrays: Sequence[NDArray[Any]]) -> float:
@@ -102,10 +128,17 @@ def _ulps(expected: NDArray[Any]) -> NDArray[Any]:
     return spacing.astype(np.float64)
 
 
-def _worst(used: NDArray[Any], expected: NDArray[Any], actual: NDArray[Any], **errors: float) -> Difference:
+def _worst(
+    used: NDArray[Any], expected: NDArray[Any], actual: NDArray[Any], limits: NDArray[Any], **errors: float
+) -> Difference:
     index = tuple(int(position) for position in np.unravel_index(int(used.argmax()), used.shape))
     return Difference(
-        **errors, tolerance_used=float(used[index]), worst_element=index, expected=expected[index], actual=actual[index]
+        **errors,
+        tolerance_used=float(used[index]),
+        worst_element=index,
+        expected=expected[index],
+        actual=actual[index],
+        absolute=float(limits[index]),
     )
 
 

@@ -136,20 +136,22 @@ class Verification(_message.Message):
     def __init__(self, checks: _Optional[_Iterable[_Union[ParityCheck, _Mapping]]] = ..., tolerances: _Optional[_Iterable[_Union[Tolerance, _Mapping]]] = ..., graph_optimization_level: _Optional[str] = ..., golden_examples_sha256: _Optional[str] = ...) -> None: ...
 
 class Tolerance(_message.Message):
-    __slots__ = ("output", "absolute", "relative", "tf32_absolute", "tf32_relative", "rule")
+    __slots__ = ("output", "absolute", "relative", "tf32_absolute", "tf32_relative", "rule", "unit_absolute")
     OUTPUT_FIELD_NUMBER: _ClassVar[int]
     ABSOLUTE_FIELD_NUMBER: _ClassVar[int]
     RELATIVE_FIELD_NUMBER: _ClassVar[int]
     TF32_ABSOLUTE_FIELD_NUMBER: _ClassVar[int]
     TF32_RELATIVE_FIELD_NUMBER: _ClassVar[int]
     RULE_FIELD_NUMBER: _ClassVar[int]
+    UNIT_ABSOLUTE_FIELD_NUMBER: _ClassVar[int]
     output: str
     absolute: float
     relative: float
     tf32_absolute: float
     tf32_relative: float
     rule: str
-    def __init__(self, output: _Optional[str] = ..., absolute: _Optional[float] = ..., relative: _Optional[float] = ..., tf32_absolute: _Optional[float] = ..., tf32_relative: _Optional[float] = ..., rule: _Optional[str] = ...) -> None: ...
+    unit_absolute: _containers.RepeatedScalarFieldContainer[float]
+    def __init__(self, output: _Optional[str] = ..., absolute: _Optional[float] = ..., relative: _Optional[float] = ..., tf32_absolute: _Optional[float] = ..., tf32_relative: _Optional[float] = ..., rule: _Optional[str] = ..., unit_absolute: _Optional[_Iterable[float]] = ...) -> None: ...
 
 class ParityCheck(_message.Message):
     __slots__ = ("output", "batch_size", "inputs", "max_absolute_error", "max_relative_error", "max_ulp_error", "worst_element", "tolerance_used", "changed_labels", "free_sizes", "spread")

@@ -24,7 +24,8 @@ def compare(traced):
             inputs = batch if isinstance(batch, dict) else {found.inputs[0].name: batch}
             for (name, expected), actual in zip(found.predict(inputs).items(), session.run(None, inputs), strict=True):
                 if expected.dtype == object:
-                    expected = np.vectorize(lambda text: text.decode() if isinstance(text, bytes) else text)(expected)
+                    decode = np.vectorize(lambda text: text.decode() if isinstance(text, bytes) else text, [object])
+                    expected = decode(expected)
                 assert actual.shape == expected.shape
                 assert actual.tolist() == expected.tolist(), name
         return converted

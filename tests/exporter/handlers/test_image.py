@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from headgate.exporter.conversion import convert
+from headgate.exporter.errors import ConversionError
 from headgate.exporter.libraries import quiet, silent_tensorflow
 from headgate.exporter.traced_models import trace
 
@@ -80,3 +81,13 @@ def test_up_sampling_and_center_crop(check_close, image):
     # It resizes what is smaller.
     check_close(layers.CenterCrop(16, 7), image, atol=1e-3)
     check_close(layers.Resizing(7, 5, data_format="channels_first"), image, atol=1e-3)
+
+
+def test_areas_with_aligned_corners(check_close, operation, image):
+    def resize(x):
+        return tf.compat.v1.image.resize(x, (5, 7), tf.compat.v1.image.ResizeMethod.AREA, align_corners=True)
+
+    check_close(operation(resize), image, atol=1e-3)
+    x = keras.Input((None, None, 3))
+    with pytest.raises(ConversionError, match="by area with aligned corners"):
+        check_close(keras.Model(x, operation(resize)(x)), image)

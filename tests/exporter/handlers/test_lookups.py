@@ -64,6 +64,35 @@ def test_category_encoding(compare, one_layer, rng, mode):
     compare(one_layer(layer, 3, "int64"), rng.integers(0, 6, (5, 3)), rng.integers(0, 6, (1, 3)))
 
 
+@pytest.fixture
+def weighted():
+    def make(count):
+        numbers, weights = keras.Input((3,), dtype="int32", name="numbers"), keras.Input((3,), name="weights")
+        return keras.Model([numbers, weights], count(numbers, weights), name="m")
+
+    return make
+
+
+def test_counted_weights(compare, weighted, rng):
+    encoding = layers.CategoryEncoding(4, output_mode="count")
+    model = weighted(lambda numbers, weights: encoding(numbers, count_weights=weights))
+    numbers = np.array([[0, 3, 3], [1, 1, 1]], np.int32)
+    compare(model, {"numbers": numbers, "weights": rng.standard_normal((2, 3)).astype(np.float32)})
+    with pytest.raises(ConversionError, match=r"in layer 'category_encoding\w*': weights are counted below"):
+        compare(model, opset=15)
+
+
+def test_counted_weights_of_what_is_too_large(compare, weighted):
+    import tensorflow as tf
+
+    class Count(layers.Layer):
+        def call(self, numbers, weights):
+            return tf.raw_ops.DenseBincount(input=numbers, size=4, weights=weights)
+
+    numbers, weights = np.array([[7, 0, 4]], np.int32), np.array([[np.inf, 2, 3]], np.float32)
+    compare(weighted(Count()), {"numbers": numbers, "weights": weights})
+
+
 def test_what_lies_outside_is_not_hot(compare, one_layer):
     import tensorflow as tf
 

@@ -25,6 +25,8 @@ def _split(number):
         pytest.param(lambda x: tf.signal.rfft(x, [20]), id="rfft filled up"),
         pytest.param(lambda x: tf.signal.rfft2d(x), id="rfft2d"),
         pytest.param(lambda x: tf.signal.fft(tf.cast(x, tf.complex64)), id="fft"),
+        pytest.param(lambda x: tf.signal.fft(tf.cast(tf.cast(x, tf.int32), tf.complex64)), id="fft of integers"),
+        pytest.param(lambda x: tf.signal.fft(tf.cast(x, tf.complex128)), id="fft in double precision"),
         pytest.param(lambda x: tf.signal.ifft(tf.complex(x, 2 * x)), id="ifft"),
         pytest.param(lambda x: tf.signal.fft2d(tf.complex(x, 2 * x)), id="fft2d"),
         pytest.param(lambda x: tf.signal.ifft2d(tf.complex(x, 2 * x)), id="ifft2d"),
