@@ -13,7 +13,9 @@ _SIZES = {"InceptionResNetV2": 75, "InceptionV3": 75, "Xception": 71}
 
 
 def _build(name: str, size: int) -> Any:
-    return getattr(keras.applications, name)(weights=None, classes=10, input_shape=(size, size, 3))
+    # Of random weights the softmax is often 1 for the same class whatever the picture, which any model is equal to.
+    options = {"weights": None, "classes": 10, "classifier_activation": None}
+    return getattr(keras.applications, name)(input_shape=(size, size, 3), **options)
 
 
 _NAMES = sorted(
