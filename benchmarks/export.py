@@ -33,10 +33,10 @@ def save(model: str, path: str) -> None:
 
 def measure_tensorflow(path: str) -> dict[str, float]:
     """Return the peak memory in MB of running the model in Keras alone."""
-    from headgate.exporter.keras_models import load_source
-    from headgate.exporter.keras_runs import run_keras
     from headgate.exporter.libraries import quiet, require_libraries
-    from headgate.exporter.traced_models import trace
+    from headgate.exporter.proof.keras_runs import run_keras
+    from headgate.exporter.sources.keras_models import load_source
+    from headgate.exporter.tracing.traced_models import trace
 
     require_libraries()
     with quiet():

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import onnxruntime
 
-from headgate.exporter.conversion import DEFAULT_OPSET, convert
+from headgate.exporter.conversion.converter import DEFAULT_OPSET, convert
 from headgate.exporter.libraries import quiet, require_libraries, silent_tensorflow
-from headgate.exporter.traced_models import trace
+from headgate.exporter.tracing.traced_models import trace
 
 _STEPS, _FEATURES, _UNITS = 50, 64, 64
 _BATCH_SIZES = (1, 32)

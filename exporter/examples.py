@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike
 
 from headgate.exporter.errors import ModelLoadError, listed, reason_of
 from headgate.exporter.names import clean_name
-from headgate.exporter.traced_models import Arrays
+from headgate.exporter.tracing.traced_models import Arrays
 from headgate.v1 import InputMeaning, TensorSpec
 from headgate.v1.features import columns_of, stack_features
 from headgate.v1.tensors import NUMPY_DTYPES, format_shape, format_spec

@@ -12,28 +12,27 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from numpy.typing import ArrayLike
 
-from headgate.exporter import conversion
-from headgate.exporter.conversion import convert
-from headgate.exporter.custom_objects import import_custom_objects
+from headgate.exporter.conversion.converter import DEFAULT_OPSET, OPSETS, convert, notes_of
 from headgate.exporter.errors import ConversionError, ExportError
 from headgate.exporter.examples import named_arrays
-from headgate.exporter.golden import golden_examples
 from headgate.exporter.head_settings import HeadSetting
 from headgate.exporter.heads import build_heads
 from headgate.exporter.input_meanings import FeatureNames, find_input_meanings, lookup_remarks
-from headgate.exporter.keras_models import SourceModel, load_source
-from headgate.exporter.keras_runs import run_keras
 from headgate.exporter.libraries import quiet, require_libraries, versions
 from headgate.exporter.losses import LOST_LOSS, losses_of
-from headgate.exporter.metrics import labelled_data
 from headgate.exporter.model_files import add_metadata, count_nodes, size_of, write_model
-from headgate.exporter.optimization import DEFAULT_MAX_METRIC_LOSS, OptimizationPlan, optimize_model
+from headgate.exporter.optimization.metrics import labelled_data
+from headgate.exporter.optimization.steps import DEFAULT_MAX_METRIC_LOSS, OptimizationPlan, optimize_model
 from headgate.exporter.padding import find_padding, prove_padding
+from headgate.exporter.proof.golden import golden_examples
+from headgate.exporter.proof.keras_runs import run_keras
+from headgate.exporter.proof.verification import batch_remarks, remarks, verify
 from headgate.exporter.repository import check_target, next_version, publish, staged_version
+from headgate.exporter.sources.custom_objects import import_custom_objects
+from headgate.exporter.sources.keras_models import SourceModel, load_source
 from headgate.exporter.stages import Stages
-from headgate.exporter.traced_models import TracedModel, trace
+from headgate.exporter.tracing.traced_models import TracedModel, trace
 from headgate.exporter.triton import check_triton_config, write_triton_config
-from headgate.exporter.verification import batch_remarks, remarks, verify
 from headgate.v1 import Head, InputMeaning, Padding, Provenance, Signature, TargetScaling
 from headgate.v1.golden import GOLDEN_FILE
 from headgate.v1.signatures import METADATA_KEY, SCHEMA_VERSION, signature_to_json
@@ -91,7 +90,7 @@ def export_model(
     feature_names: FeatureNames | None = None,
     input_meanings: Sequence[InputMeaning] = (),
     examples: ArrayLike | Mapping[str, ArrayLike] | None = None,
-    opset: int = conversion.DEFAULT_OPSET,
+    opset: int = DEFAULT_OPSET,
     signature: str | None = None,
     custom_objects: str | Sequence[str] | Mapping[str, Any] | None = None,
     fp16: bool = False,
@@ -153,10 +152,11 @@ def export_model(
         optimize: let onnxruntime rewrite the graph now, for `"cpu"` or `"cuda"`, and not only when it is loaded.
         calibration_data: some hundred real inputs for `int8="static"`, as `examples`; default: these.
         labelled: held-out data, to measure what fp16, int8 and optimize cost: `{input: array, head: targets}` (`x` and
-            `y` where there is one of them), see `headgate.exporter.metrics.labelled_data`. Default: how much the
-            answers to `examples`, or to random inputs, change.
+            `y` where there is one of them), see `headgate.exporter.optimization.metrics.labelled_data`. Default:
+            how much the answers to `examples`, or to random inputs, change.
         max_metric_loss: refuse a step that makes the accuracy or the R2 of a head worse by more than that, or an output
-            of 8 bits lose more than that, or 0.1, of its fidelity (see `headgate.exporter.metrics.fidelity`).
+            of 8 bits lose more than that, or 0.1, of its fidelity (see
+            `headgate.exporter.optimization.metrics.fidelity`).
         safe_mode: refuse files that hold code (Lambda layers) or read other files when they are loaded.
         triton_config: write `config.pbtxt` and files of labels for Triton Inference Server beside the versions.
         dry_run: infer the inputs and the heads, convert nothing and write nothing.
@@ -169,10 +169,8 @@ def export_model(
         export_model("churn.keras", "models", labels=["stays", "leaves"], threshold=0.31)
     """
     stages = Stages(progress)
-    if opset not in conversion.OPSETS:
-        raise ConversionError(
-            f"opset is {opset!r}; give a number from {conversion.OPSETS[0]} to {conversion.OPSETS[-1]}"
-        )
+    if opset not in OPSETS:
+        raise ConversionError(f"opset is {opset!r}; give a number from {OPSETS[0]} to {OPSETS[-1]}")
 
     stages.begin("import")
     with _ONE_AT_A_TIME, quiet():
@@ -205,7 +203,7 @@ def export_model(
         }
         built_heads, notes = _infer_heads(source, traced, heads, shortcuts)
         notes += lookup_remarks(traced, meanings)
-        notes += conversion.notes_of(traced)
+        notes += notes_of(traced)
         model_signature = Signature(
             schema_version=SCHEMA_VERSION,
             inputs=traced.inputs,

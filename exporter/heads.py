@@ -8,7 +8,7 @@ from headgate.exporter.errors import HeadInferenceError, listed
 from headgate.exporter.head_settings import COMMON_FIELDS, KINDS, MESSAGES, HeadSetting, field_value, fields_of
 from headgate.exporter.inference import infer, infer_activation
 from headgate.exporter.losses import Loss
-from headgate.exporter.traced_models import TracedModel
+from headgate.exporter.tracing.traced_models import TracedModel
 from headgate.v1 import Head, TensorSpec
 from headgate.v1.tensors import NUMPY_DTYPES, format_shape
 

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 from headgate.exporter.errors import InputMeaningError, listed
 from headgate.exporter.examples import named_columns
 from headgate.exporter.names import clean_name
-from headgate.exporter.traced_models import TracedModel
+from headgate.exporter.tracing.traced_models import TracedModel
 from headgate.v1 import DataType, ImageInput, InputMeaning, TabularInput, TensorSpec, VocabularyInput
 from headgate.v1.input_meanings import check_input_meanings
 from headgate.v1.tensors import NUMPY_DTYPES

@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headgate.exporter.errors import PaddingError, listed, reason_of
-from headgate.exporter.keras_runs import BATCH_SIZES
-from headgate.exporter.random_inputs import RandomInputs
-from headgate.exporter.sessions import OnnxModel, open_session
-from headgate.exporter.tolerances import precision_of, tolerance_of
-from headgate.exporter.traced_models import Arrays, TracedModel
+from headgate.exporter.proof.keras_runs import BATCH_SIZES
+from headgate.exporter.proof.random_inputs import RandomInputs
+from headgate.exporter.proof.sessions import OnnxModel, open_session
+from headgate.exporter.proof.tolerances import precision_of, tolerance_of
+from headgate.exporter.tracing.traced_models import Arrays, TracedModel
 from headgate.v1 import FreeSize, PaddedInput, PaddedOutput, Padding, Tolerance
 from headgate.v1.paddings import check_paddings
 from headgate.v1.parity import compare
@@ -75,7 +75,7 @@ def prove_padding(
 
     Random inputs are of random sizes up to 32, given ones as they came, and up to 32 elements are filled in. An axis of
     an output that has the padded size in all runs is cut back. What is left of each output has to be the same, within
-    the tolerances of `headgate.exporter.tolerances`.
+    the tolerances of `headgate.exporter.proof.tolerances`.
 
     Raises:
         PaddingError: it is not, or the model cannot run on such inputs.

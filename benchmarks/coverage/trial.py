@@ -83,7 +83,7 @@ def _export(case: Case, subject: Subject, folder: str, random: np.random.Generat
 
 def _output_names(subject: Subject) -> list[str]:
     """Return what the outputs are called, to export them without heads: these are covered by the exporter's tests."""
-    from headgate.exporter.traced_models import trace
+    from headgate.exporter.tracing.traced_models import trace
 
     return [spec.name for spec in trace(subject.reference).outputs]
 

@@ -4,7 +4,7 @@ import onnxruntime
 import pytest
 
 from headgate.exporter.libraries import quiet, require_libraries, silent_tensorflow
-from headgate.exporter.traced_models import trace
+from headgate.exporter.tracing.traced_models import trace
 from headgate.v1.signatures import METADATA_KEY, signature_from_json
 
 require_libraries()

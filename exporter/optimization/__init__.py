@@ -1,0 +1,1 @@
+"""Smaller and faster ONNX models, and what they cost."""

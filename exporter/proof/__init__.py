@@ -1,0 +1,1 @@
+"""Whether the ONNX model computes what the Keras model computes."""

@@ -1,0 +1,1 @@
+"""Getting hold of a model: from files, which are checked before they are loaded, and from memory."""

@@ -1,0 +1,69 @@
+"""TensorFlow graphs, followed from their outputs back."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+from headgate.exporter.conversion.handlers.recurrent import MARK
+
+#: What passes values on: the operation before it tells what an output means.
+_PASSING_OPS = ("Identity", "IdentityN", "Reshape", "Squeeze", "ExpandDims", "Cast", "StopGradient", "EnsureShape")
+_CALL_OPS = ("PartitionedCall", "StatefulPartitionedCall")
+#: What people call operations that stand for something else.
+_NAMES = {MARK: "LSTM, GRU or SimpleRNN"}
+
+
+class GraphNodes:
+    """The nodes of a graph and of the functions that it calls."""
+
+    def __init__(self, graph: Any) -> None:
+        self._nodes = {node.name: node for node in graph.node}
+        self._functions = {function.signature.name: function for function in graph.library.function}
+        self._bodies = {
+            name: {node.name: node for node in function.node_def} for name, function in self._functions.items()
+        }
+
+    def all(self) -> Iterator[Any]:
+        """Yield every node."""
+        yield from self._nodes.values()
+        for body in self._bodies.values():
+            yield from body.values()
+
+    def used(self, tensors: Iterable[str]) -> Iterator[Any]:
+        """Yield the nodes that tensors of the graph are computed from, those of the functions that are called too."""
+        seen = set()
+        pending = [(self._nodes, tensor) for tensor in tensors]
+        while pending:
+            nodes, tensor = pending.pop()
+            node = nodes.get(tensor.partition(":")[0])
+            if node is None or tensor.startswith("^") or id(node) in seen:
+                continue
+            seen.add(id(node))
+            yield node
+            pending += [(nodes, name) for name in node.input]
+            for value in node.attr.values():
+                for called in (value.func, *value.list.func):
+                    if called.name in self._functions:
+                        results = self._functions[called.name].ret.values()
+                        pending += [(self._bodies[called.name], result) for result in results]
+
+    def last_op(self, tensor: str) -> str:
+        """Return the type of the op that computes a tensor of the graph, past those that only pass values on."""
+        nodes = self._nodes
+        # How to go on from the arguments of a function: the node that calls it, and the nodes around that.
+        callers: list[tuple[Any, Sequence[str], dict[str, Any]]] = []
+        while True:
+            name, *_, index = tensor.split(":") if ":" in tensor else (tensor, "0")
+            if name not in nodes:
+                call, arguments, nodes = callers.pop()
+                tensor = call.input[arguments.index(name)]
+                continue
+            node = nodes[name]
+            if node.op in _CALL_OPS:
+                function = self._functions[node.attr["f"].func.name]
+                callers.append((node, [argument.name for argument in function.signature.input_arg], nodes))
+                nodes = self._bodies[node.attr["f"].func.name]
+                tensor = function.ret[function.signature.output_arg[int(index)].name]
+            elif node.op in _PASSING_OPS:
+                tensor = node.input[int(index) if node.op == "IdentityN" else 0]
+            else:
+                return _NAMES.get(node.op, str(node.op))

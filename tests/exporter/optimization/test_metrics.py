@@ -1,0 +1,141 @@
+import numpy as np
+import pytest
+from sklearn import metrics as reference
+
+from headgate.exporter.errors import ModelLoadError
+from headgate.exporter.optimization.metrics import agreement_data, fidelity, labelled_data, metrics_of
+from headgate.v1 import (
+    ACTIVATION_LINEAR,
+    ACTIVATION_PROBABILITIES,
+    BinaryHead,
+    DataType,
+    Head,
+    MulticlassHead,
+    MultilabelHead,
+    RegressionHead,
+    TargetScaling,
+    TensorSpec,
+)
+
+X = TensorSpec(name="features", datatype=DataType.DATA_TYPE_FP32, shape=[-1, 2])
+SPECIES = Head(
+    name="species",
+    output="out",
+    activation=ACTIVATION_PROBABILITIES,
+    multiclass=MulticlassHead(labels=["setosa", "versicolor", "virginica"]),
+)
+ILL = Head(name="ill", output="p", activation=ACTIVATION_PROBABILITIES, binary=BinaryHead(labels=["no", "yes"]))
+TAGS = Head(name="tags", output="t", activation=ACTIVATION_PROBABILITIES, multilabel=MultilabelHead(labels=["a", "b"]))
+PRICE = Head(
+    name="price",
+    output="z",
+    activation=ACTIVATION_LINEAR,
+    regression=RegressionHead(scaling=TargetScaling(mean=[10.0], scale=[2.0])),
+)
+INPUTS = np.zeros((4, 2), np.float32)
+
+
+def data(head, y, **more):
+    return labelled_data([X], [head], {"x": INPUTS, "y": y, **more})
+
+
+@pytest.mark.parametrize(
+    "y",
+    [
+        [0, 2, 1, 2],
+        ["setosa", "virginica", "versicolor", "virginica"],
+        np.array([b"setosa", b"virginica", b"versicolor", b"virginica"]),
+        [[0], [2], [1], [2]],
+        np.eye(3)[[0, 2, 1, 2]],
+    ],
+)
+def test_targets_of_classes_are_labels_or_positions_or_one_hot(y):
+    raw = np.float32([[0.8, 0.1, 0.1], [0.1, 0.2, 0.7], [0.6, 0.3, 0.1], [0.0, 0.4, 0.6]])
+    assert metrics_of(data(SPECIES, y), {"out": raw}, [SPECIES]) == {("species", "accuracy"): 0.75}
+
+
+def test_binary_decisions_are_made_at_the_heads_threshold():
+    raw = np.float32([[0.4], [0.6], [0.9], [0.1]])
+    strict = Head()
+    strict.CopyFrom(ILL)
+    strict.binary.threshold = 0.7
+    y = ["no", "yes", "yes", "no"]
+    assert metrics_of(data(ILL, y), {"p": raw}, [ILL])["ill", "accuracy"] == 1
+    assert metrics_of(data(strict, y), {"p": raw}, [strict])["ill", "accuracy"] == 0.75
+
+
+def test_every_label_of_a_multilabel_head_counts():
+    raw = np.float32([[0.9, 0.1], [0.9, 0.9], [0.1, 0.1], [np.nan, 0.9]])
+    y = np.array([[1, 0], [1, 0], [0, 0], [1, 1]])
+    assert metrics_of(data(TAGS, y), {"t": raw}, [TAGS])["tags", "accuracy"] == 5 / 8
+
+
+def test_numbers_are_compared_in_the_targets_own_unit(rng):
+    y = rng.normal(10, 2, 4)
+    raw = np.float32((y - 10) / 2 + [[0.1], [-0.1], [0.2], [0.0]][0])[:, None]
+    values = metrics_of(data(PRICE, y), {"z": raw}, [PRICE])
+    predicted = raw[:, 0].astype(float) * 2 + 10
+    assert values["price", "mae"] == pytest.approx(reference.mean_absolute_error(y, predicted), rel=1e-5)
+    assert values["price", "r2"] == pytest.approx(reference.r2_score(y, predicted), rel=1e-5)
+
+
+def test_a_model_agrees_with_itself_and_not_with_nonsense(rng):
+    answers = {
+        "out": rng.dirichlet([1, 1, 1], 4).astype(np.float32),
+        "embedding": np.float32(rng.standard_normal((4, 2, 3))),
+        "ids": np.arange(4),
+    }
+    agreement = agreement_data({"features": INPUTS}, answers, [SPECIES], "random")
+    assert metrics_of(agreement, answers, [SPECIES]) == {
+        ("species", "accuracy"): 1,
+        ("embedding", "r2"): 1,
+        ("embedding", "mae"): 0,
+    }
+    broken = {**answers, "embedding": np.full((4, 2, 3), np.nan, np.float32), "out": np.roll(answers["out"], 1, axis=1)}
+    values = metrics_of(agreement, broken, [SPECIES])
+    assert values["species", "accuracy"] == 0
+    assert values["embedding", "r2"] == -np.inf
+
+
+def test_fidelity_is_r2_of_all_elements(rng):
+    before, noise = rng.normal(5, 2, (40, 3)), rng.normal(0, 1, (40, 3))
+    expected = reference.r2_score(before, before + noise, multioutput="variance_weighted")
+    assert fidelity(before, before + noise) == pytest.approx(expected, abs=0.01)
+    assert fidelity(before, before) == 1
+    assert fidelity(before, np.where(noise > 2, np.nan, before)) == -np.inf
+
+
+def test_what_never_varies_may_be_off_by_a_little():
+    constant = np.full((4, 2), 3.0)
+    assert fidelity(constant, constant + 1e-4) > 0.99
+    assert fidelity(constant, constant + 0.1) < 0
+    # A single row tells nothing of how an output varies.
+    assert fidelity(constant[:1], constant[:1] * 1.02) < 0
+
+
+def test_several_heads_are_given_by_name_or_output():
+    found = labelled_data([X], [SPECIES, PRICE], {"features": INPUTS, "species": [0, 1, 2, 0], "z": [1.0, 2, 3, 4]})
+    assert {name: target.tolist() for name, target in found.targets.items()} == {
+        "species": [0, 1, 2, 0],
+        "price": [[1], [2], [3], [4]],
+    }
+    assert found.origin == "labelled"
+
+
+@pytest.mark.parametrize(
+    ("head", "arrays", "message"),
+    [
+        (SPECIES, {"x": INPUTS}, "no targets beside the inputs 'features'; give targets for the heads 'species'"),
+        (SPECIES, {"x": INPUTS, "y": [0] * 4, "z": [0] * 4}, "has 'z' beside the inputs"),
+        (SPECIES, {"y": [0] * 4}, "the model's inputs are 'features'"),
+        (SPECIES, {"x": INPUTS, "y": [0, 1]}, "targets for head 'species' have 2 rows, the inputs 4"),
+        (SPECIES, {"x": INPUTS, "y": [0, 1, 2, 3]}, "hold 3; give its labels .* or their positions from 0 to 2"),
+        (SPECIES, {"x": INPUTS, "y": ["setosa", "rose", "x", "x"]}, "hold 'rose'; give its labels"),
+        (TAGS, {"x": INPUTS, "y": [0, 1, 1, 0]}, r"have to be 0 or 1, \[rows, 2\]"),
+        (PRICE, {"x": INPUTS, "y": ["a"] * 4}, "are no numbers"),
+        (PRICE, {"x": INPUTS, "y": [1, 2, np.nan, 3]}, "hold NaN or infinities"),
+    ],
+)
+def test_data_that_does_not_fit(head, arrays, message):
+    with pytest.raises(ModelLoadError, match=message):
+        labelled_data([X], [head], arrays)
