@@ -10,6 +10,7 @@ import typer
 
 from headgate.v1 import ImageInput, InputMeaning
 
+_NUMBER = r"-?\d+(?:\.\d+)?"
 #: Arguments of `export_model` whose options are called otherwise.
 _OPTIONS = {"heads": "--head", "paddings": "--pad", "safe_mode": "--unsafe", "custom_objects": "--custom-object"}
 #: `argument=` with the literal that follows, if any; not in a call of something else.
@@ -98,22 +99,35 @@ def read_labels(text: str) -> list[str]:
     return read_list(text)
 
 
-def read_channels(settings: Sequence[str]) -> list[InputMeaning]:
-    """Read `--channels INPUT=ORDER`.
+def read_images(settings: Sequence[str]) -> list[InputMeaning]:
+    """Read `--image INPUT=PART,...`, each part the order of the channels, the layout, or the range of values.
 
-    >>> [meaning.input for meaning in read_channels(["image=rgb"])]
-    ['image']
+    >>> [meaning] = read_images(["photo=rgb,nhwc,0..255"])
+    >>> meaning.input, meaning.image.layout == ImageInput.LAYOUT_NHWC, meaning.image.maximum
+    ('photo', True, 255.0)
     """
+    channels, layouts = (
+        {name.partition("_")[2].lower(): number for name, number in kind.items() if number}
+        for kind in (ImageInput.Channels, ImageInput.Layout)
+    )
     meanings = []
     for setting in settings:
-        name, _, order = setting.partition("=")
-        known = ImageInput.Channels.keys()[1:]
-        if f"CHANNELS_{order.upper()}" not in known:
-            orders = ", ".join(key.removeprefix("CHANNELS_").lower() for key in known)
-            raise typer.BadParameter(
-                f"'{setting}' is not INPUT=ORDER, such as image=rgb; orders are {orders}", param_hint="--channels"
-            )
-        image = ImageInput(channels=f"CHANNELS_{order.upper()}")
+        name, _, parts = setting.partition("=")
+        image = ImageInput()
+        for part in read_list(parts.lower()):
+            values = re.fullmatch(rf"({_NUMBER})\.\.({_NUMBER})", part)
+            if values:
+                image.minimum, image.maximum = map(float, values.groups())
+            elif part in channels:
+                image.channels = channels[part]
+            elif part in layouts:
+                image.layout = layouts[part]
+            else:
+                known = ", ".join([*channels, *layouts])
+                raise typer.BadParameter(
+                    f"'{setting}' is not INPUT=PART,... such as photo=rgb,0..255; parts are {known}, and MIN..MAX",
+                    param_hint="--image",
+                )
         meanings.append(InputMeaning(input=name, image=image))
     return meanings
 

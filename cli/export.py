@@ -12,7 +12,7 @@ import typer
 from headgate.cli.arguments import (
     name_options,
     read_by_head,
-    read_channels,
+    read_images,
     read_kinds,
     read_labels,
     read_list,
@@ -156,11 +156,12 @@ def export(
             rich_help_panel=_INPUTS,
         ),
     ] = None,
-    channels: Annotated[
+    image: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="INPUT=ORDER",
-            help="The order of an image's channels: gray, rgb, bgr or rgba.",
+            metavar="INPUT=PART,...",
+            help="What an image holds: the order of its channels (gray, rgb, bgr, rgba), its layout (nhwc, nchw), the "
+            "range of its values (MIN..MAX), such as photo=rgb,0..255; default: as far as the model tells.",
             show_default=False,
             rich_help_panel=_INPUTS,
         ),
@@ -287,7 +288,7 @@ def export(
         "target_scaling": {key: value for key, value in scaling.items() if value is not None} or None,
         "paddings": pad,
         "feature_names": read_by_head(feature_names or [], "--feature-names", read_labels),
-        "input_meanings": read_channels(channels or []) or None,
+        "input_meanings": read_images(image or []) or None,
         "examples": None if examples is None else read_examples(examples),
         "fp16": fp16 or None,
         "int8": int8,

@@ -4,7 +4,7 @@ import pytest
 import typer
 
 from headgate.cli.app import app
-from headgate.cli.arguments import name_options
+from headgate.cli.arguments import name_options, read_images
 from headgate.exporter import export_model
 
 ARGUMENTS = [name for name, one in inspect.signature(export_model).parameters.items() if one.kind is one.KEYWORD_ONLY]
@@ -34,3 +34,9 @@ def test_every_argument_has_an_option():
     # Given in parts; and none of a command's business.
     for argument in set(ARGUMENTS) - {"target_scaling", "input_meanings", "progress"}:
         assert name_options(f"{argument}=", ARGUMENTS) in options
+
+
+@pytest.mark.parametrize("parts", ["", "pink", "rgb;nhwc", "0..", "0..1..2"])
+def test_images_that_cannot_be_read(parts):
+    with pytest.raises(typer.BadParameter, match=r"photo=rgb,0\.\.255"):
+        read_images([f"photo={parts}"])
