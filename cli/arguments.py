@@ -4,11 +4,12 @@ import ast
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
-from headgate.v1 import ImageInput, InputMeaning
+if TYPE_CHECKING:
+    from headgate.v1 import InputMeaning
 
 _NUMBER = r"-?\d+(?:\.\d+)?"
 #: Arguments of `export_model` whose options are called otherwise.
@@ -99,36 +100,36 @@ def read_labels(text: str) -> list[str]:
     return read_list(text)
 
 
-def read_images(settings: Sequence[str]) -> list[InputMeaning]:
+def read_images(settings: Sequence[str]) -> "list[InputMeaning]":
     """Read `--image INPUT=PART,...`, each part the order of the channels, the layout, or the range of values.
 
     >>> [meaning] = read_images(["photo=rgb,nhwc,0..255"])
-    >>> meaning.input, meaning.image.layout == ImageInput.LAYOUT_NHWC, meaning.image.maximum
-    ('photo', True, 255.0)
+    >>> meaning.input, meaning.image.maximum
+    ('photo', 255.0)
     """
-    channels, layouts = (
-        {name.partition("_")[2].lower(): number for name, number in kind.items() if number}
-        for kind in (ImageInput.Channels, ImageInput.Layout)
-    )
+    from headgate.v1 import ImageInput, InputMeaning
+
+    channels = {name.removeprefix("CHANNELS_").lower(): name for name in ImageInput.Channels.keys()[1:]}
+    layouts = {name.removeprefix("LAYOUT_").lower(): name for name in ImageInput.Layout.keys()[1:]}
     meanings = []
     for setting in settings:
         name, _, parts = setting.partition("=")
-        image = ImageInput()
+        image: dict[str, Any] = {}
         for part in read_list(parts.lower()):
             values = re.fullmatch(rf"({_NUMBER})\.\.({_NUMBER})", part)
             if values:
-                image.minimum, image.maximum = map(float, values.groups())
+                image["minimum"], image["maximum"] = map(float, values.groups())
             elif part in channels:
-                image.channels = channels[part]
+                image["channels"] = channels[part]
             elif part in layouts:
-                image.layout = layouts[part]
+                image["layout"] = layouts[part]
             else:
                 known = ", ".join([*channels, *layouts])
                 raise typer.BadParameter(
                     f"'{setting}' is not INPUT=PART,... such as photo=rgb,0..255; parts are {known}, and MIN..MAX",
                     param_hint="--image",
                 )
-        meanings.append(InputMeaning(input=name, image=image))
+        meanings.append(InputMeaning(input=name, image=ImageInput(**image)))
     return meanings
 
 

@@ -164,6 +164,11 @@ def measured(
     return found if found.absolute <= most else None
 
 
+def is_unstable(outputs: Sequence[NDArray[Any]], movement: float, precision: Precision) -> bool:
+    """Return whether Keras' own answers move so far, when its numbers are rounded otherwise, that nothing is proven."""
+    return precision.roundings * movement > _MOST_OF_SPREAD * spread_of(outputs)
+
+
 def hides_units(tolerance: Tolerance, outputs: Sequence[NDArray[Any]], precision: Precision) -> bool:
     """Return whether what is allowed says nothing of some units, positions along the last axis, as they vary less."""
     spreads = _spreads(outputs)

@@ -217,6 +217,14 @@ def test_an_ill_conditioned_model_is_compared_by_how_far_keras_moves(traced, cha
         verify(traced_model, changed(traced_model, [64, 3], lambda kernel: kernel * np.float32(1.2)), runs=runs)
 
 
+def test_an_unstable_model_says_so(traced, changed):
+    stack = [keras.Input((8,)), layers.Dense(8, "tanh"), *[Amplified() for _ in range(4)], layers.Dense(3, name="y")]
+    traced_model = traced(keras.Sequential(stack))
+    unstable = r"Keras' own output moves by \S+ when weights and inputs change .*, so that nothing can be proven"
+    with pytest.raises(VerificationError, match=unstable):
+        verify(traced_model, changed(traced_model, [8, 3], lambda kernel: kernel * np.float32(1.2)))
+
+
 def test_an_output_that_hardly_varies_is_compared_more_strictly(traced, changed):
     """An error that is small beside the output, but not beside what the model says of its inputs."""
     stack = [
