@@ -1,4 +1,5 @@
 import json
+import os
 import re
 import signal
 import subprocess
@@ -110,9 +111,29 @@ def test_triton_config_beside_the_versions(run, refused, keras_files, tmp_path):
     assert not (tmp_path / "iris" / "2").exists()
 
 
-def test_ctrl_c_leaves_nothing_and_verbose_hides_nothing(keras_files, tmp_path):
-    command = [*HEADGATE, "export", keras_files / "iris.keras", tmp_path / "models", "--verbose"]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+GATE = """
+import keras
+import tensorflow as tf
+
+class Gate(keras.layers.Layer):
+    '''Holds the comparison with Keras up until it is interrupted: nobody writes to the FIFO.'''
+    def call(self, x):
+        if tf.executing_eagerly():
+            open("gate").read()
+        return x
+"""
+
+
+def test_ctrl_c_leaves_nothing_and_verbose_hides_nothing(tmp_path, monkeypatch):
+    (tmp_path / "gates.py").write_text(GATE)
+    os.mkfifo(tmp_path / "gate")
+    monkeypatch.syspath_prepend(tmp_path)
+    import keras
+    from gates import Gate
+
+    keras.Sequential([keras.Input((4,)), Gate(), keras.layers.Dense(1, name="price")]).save(tmp_path / "house.keras")
+    command = [*HEADGATE, "export", "house.keras", "models", "--custom-object", "gates:Gate", "--verbose"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=tmp_path) as process:
         said = []
         for line in process.stderr:
             said.append(line)
