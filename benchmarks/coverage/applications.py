@@ -10,8 +10,8 @@ from headgate.benchmarks.coverage.cases import Case, pixels
 
 #: The smallest size, in pixels, of those that need more than 32.
 _SIZES = {"InceptionResNetV2": 75, "InceptionV3": 75, "Xception": 71}
-#: How much of their scale normalisations keep, where random weights make so deep a network answer to the last bit of its
-#: pictures.
+#: How much of their scale normalisations keep, where random weights make so deep a network answer to the last bit of
+#: its pictures.
 _SCALES = {"EfficientNetV2L": 0.9}
 
 
