@@ -88,7 +88,7 @@ def verify(
             again = _compare(runs, actual, other)
             if agrees or all(difference.is_allowed for difference in again):
                 tolerance, differences = other, again
-        if expects.roundings and hides_units(tolerance, expected, expects):
+        if tolerance.absolute and expects.roundings and hides_units(tolerance, expected, expects):
             tolerance = for_each_unit(tolerance, expected, moved(expects.epsilon)[spec.name], expects)
             differences = _compare(runs, actual, tolerance)
         failed = [run for run, difference in zip(runs, differences, strict=True) if not difference.is_allowed]

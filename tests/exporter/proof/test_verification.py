@@ -217,6 +217,13 @@ def test_an_ill_conditioned_model_is_compared_by_how_far_keras_moves(traced, cha
         verify(traced_model, changed(traced_model, [64, 3], lambda kernel: kernel * np.float32(1.2)), runs=runs)
 
 
+def test_answers_of_text(traced):
+    lookup = layers.StringLookup(vocabulary=["a", "b"], invert=True)
+    traced_model = traced(keras.Sequential([keras.Input((3,), dtype="int64"), lookup]))
+    verification = verify(traced_model, convert(traced_model).SerializeToString())
+    assert [tolerance.rule for tolerance in verification.tolerances] == ["equal"]
+
+
 def test_an_unstable_model_says_so(traced, changed):
     stack = [keras.Input((8,)), layers.Dense(8, "tanh"), *[Amplified() for _ in range(4)], layers.Dense(3, name="y")]
     traced_model = traced(keras.Sequential(stack))
