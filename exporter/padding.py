@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from headgate.exporter.errors import PaddingError, listed, reason_of
 from headgate.exporter.proof.keras_runs import BATCH_SIZES
-from headgate.exporter.proof.random_inputs import RandomInputs
+from headgate.exporter.proof.random_inputs import RandomInputs, free_axes
 from headgate.exporter.proof.sessions import OnnxModel, open_session
 from headgate.exporter.proof.tolerances import precision_of, tolerance_of
 from headgate.exporter.tracing.traced_models import Arrays, TracedModel
@@ -84,10 +84,9 @@ def prove_padding(
     proven = []
     for index, padding in enumerate(paddings):
         reached = [
-            PaddedOutput(output=spec.name, axis=axis)
-            for spec in traced.outputs
-            for axis, size in enumerate(spec.shape)
-            if axis and size < 0 and all(run.reaches(index, spec.name, axis) for run in runs)
+            PaddedOutput(output=name, axis=axis)
+            for name, axis in free_axes(traced.outputs)
+            if all(run.reaches(index, name, axis) for run in runs)
         ]
         proven.append(Padding(inputs=padding.inputs, mask=padding.mask, outputs=reached))
     for run in runs:
@@ -152,12 +151,7 @@ def _batches(
     for rows in BATCH_SIZES * 2:
         if examples is not None:
             yield {name: array.take(range(rows), axis=0, mode="wrap") for name, array in examples.items()}
-        sizes = {
-            (spec.name, axis): _MAX_SIZE
-            for spec in traced.inputs
-            for axis, size in enumerate(spec.shape)
-            if axis and size < 0
-        }
+        sizes = dict.fromkeys(free_axes(traced.inputs), _MAX_SIZE)
         for padding in paddings:
             size = int(random.integers(1, _MAX_SIZE + 1))
             sizes |= {(padded.input, padded.axis): size for padded in padding.inputs}

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from headgate.benchmarks.coverage.cases import Case, Subject, spread_weights
 from headgate.benchmarks.coverage.outcome import Outcome
 from headgate.exporter import ExportError, export_model
+from headgate.exporter.conversion.graph_names import nodes_of
 from headgate.exporter.libraries import quiet, silent_tensorflow
 from headgate.exporter.names import clean_name
 from headgate.v1 import Signature
@@ -99,7 +100,7 @@ def _judge(case: Case, subject: Subject, path: Path, seconds: float, random: np.
     except Exception as error:
         return Outcome("unloadable", _line(error), seconds)
     signature = signature_from_json(session.get_modelmeta().custom_metadata_map[METADATA_KEY])
-    nodes = sum(_node_counts(onnx.load(path, load_external_data=False).graph))
+    nodes = sum(1 for _ in nodes_of(onnx.load(path, load_external_data=False).graph))
     worst, rule = 0.0, ""
     if bad_name := _bad_name(case, signature, session):
         return Outcome("badly named", bad_name, seconds, nodes)
@@ -203,14 +204,6 @@ def _bad_name(case: Case, signature: Signature, session: Any) -> str:
         if value.shape[:1] != ["batch"]:
             return f"the first dimension of '{value.name}' is {value.shape[:1]}, expected 'batch'"
     return ""
-
-
-def _node_counts(graph: Any) -> Iterator[int]:
-    yield len(graph.node)
-    for node in graph.node:
-        for attribute in node.attribute:
-            for body in (attribute.g, *attribute.graphs):
-                yield from _node_counts(body)
 
 
 def _line(error: Exception) -> str:

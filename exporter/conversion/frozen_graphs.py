@@ -1,10 +1,11 @@
 """Frozen TensorFlow graphs, made ready for what reads them next."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from headgate.exporter.conversion.graph_names import layer_of
 from headgate.exporter.errors import ConversionError
+from headgate.exporter.tracing.graph_nodes import GraphNodes
 
 #: What keeps TensorFlow from writing a function's operations out where it is called: Keras compiles grouped
 #: convolutions, and all that the CPU cannot run, through XLA.
@@ -16,7 +17,7 @@ def inline_calls(graph: Any, inputs: Sequence[str], outputs: Sequence[str]) -> A
     import tensorflow as tf
     from tf2onnx import tf_loader
 
-    holders = [*_nodes(graph), *graph.library.function]
+    holders = [*GraphNodes(graph).all(), *graph.library.function]
     marked = [(holder, mark) for holder in holders for mark in _MARKS if mark in holder.attr]
     if not marked:
         return graph
@@ -43,7 +44,7 @@ def widen_bfloat16(graph: Any, scopes: Mapping[str, str]) -> None:
         for argument in (*function.signature.input_arg, *function.signature.output_arg):
             if argument.type == half:
                 argument.type = single
-    for node in _nodes(graph):
+    for node in GraphNodes(graph).all():
         for attribute in node.attr.values():
             kind = attribute.WhichOneof("value")
             if kind == "type":
@@ -59,9 +60,3 @@ def widen_bfloat16(graph: Any, scopes: Mapping[str, str]) -> None:
             elif kind == "tensor" and attribute.tensor.dtype == half:
                 values = tf.make_ndarray(attribute.tensor).astype("float32")
                 attribute.tensor.CopyFrom(tf.make_tensor_proto(values))
-
-
-def _nodes(graph: Any) -> Iterator[Any]:
-    yield from graph.node
-    for function in graph.library.function:
-        yield from function.node_def

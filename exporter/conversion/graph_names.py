@@ -13,22 +13,39 @@ if TYPE_CHECKING:
 def layer_path(node: str, scopes: Mapping[str, str]) -> list[str]:
     """Split what tf2onnx calls a node, with the names of layers as they are in Keras.
 
-    tf2onnx numbers its nodes; TensorFlow numbers scopes that it has seen before, and Keras enters each layer's twice.
+    tf2onnx numbers its nodes; TensorFlow numbers scopes that it has seen before, and Keras enters each layer's twice:
+    `dense_1` is the scope of the layer `dense`. tf_keras enters them once, so that it is that of `dense_1`; such scopes
+    are among the keys with a slash at their end.
 
-    >>> layer_path("model_1/dense_1/MatMul__12", {"model": "model", "dense": "Dense 1"})
+    >>> layer_path("model_1/dense_1/MatMul__12", {"model": "model", "dense": "Dense 1", "dense_1": "dense_1"})
     ['model', 'Dense 1', 'MatMul']
+    >>> layer_path("model/dense_1/MatMul", {"dense": "dense", "dense_1": "dense_1", "dense_1/": "dense_1"})
+    ['model', 'dense_1', 'MatMul']
     """
-    return [
-        next((scopes[scope] for scope in (re.sub(r"_\d+$", "", part), part) if scope in scopes), part)
-        for part in re.sub(r"__\d+", "", node).split("/")
-    ]
+    path = []
+    for part in node.split("/"):
+        plain = re.sub(r"__\d+", "", part)
+        # As it is first: a layer's own name may look like tf2onnx's numbers.
+        found = (scope for name in (part, plain) for scope in (f"{name}/", re.sub(r"_\d+$", "", name), name))
+        path.append(next((scopes[scope] for scope in found if scope in scopes), plain))
+    return path
+
+
+def innermost_layer(node: str, scopes: Mapping[str, str]) -> str | None:
+    """Return the name of the layer that a node belongs to, the innermost; None where it belongs to none.
+
+    >>> innermost_layer("model_1/outer_1/dense_1/add", {"model": "model", "dense": "dense", "add": "add"})
+    'dense'
+    """
+    layers = set(scopes.values())
+    # The last part is the operation, which may be called as a layer is.
+    return next((part for part in reversed(layer_path(node, scopes)[:-1]) if part in layers), None)
 
 
 def layer_of(node: str, scopes: Mapping[str, str]) -> str:
     """Say which layer a node belongs to, the innermost, or which node it is where it belongs to none."""
-    layers = set(scopes.values())
-    inner = next((part for part in reversed(layer_path(node, scopes)) if part in layers), None)
-    return f"node '{node}'" if inner is None else f"layer '{inner}'"
+    layer = innermost_layer(node, scopes)
+    return f"node '{node}'" if layer is None else f"layer '{layer}'"
 
 
 def nodes_of(graph: "onnx.GraphProto") -> "Iterator[onnx.NodeProto]":

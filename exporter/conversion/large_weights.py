@@ -6,7 +6,7 @@ initializers when the ONNX graph is finished. Only operations that tf2onnx maps 
 them that way: what else uses a weight finds a constant, as usual.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -116,9 +116,7 @@ def rearrange(graph: "onnx.GraphProto", weights: Mapping[str, NDArray[Any]]) -> 
     del graph.node[:]
     graph.node.extend(kept)
     used = {name for node in kept for name in node.input}
-    inputs = [value for value in graph.input if value.name not in weights]
-    del graph.input[:]
-    graph.input.extend(inputs)
+    _remove_inputs(graph, weights)
     found = {name: array for name, array in found.items() if name in used}
     for name, array in found.items():
         element = onnx.helper.np_dtype_to_tensor_dtype(array.dtype)
@@ -130,12 +128,16 @@ def attach(graph: "onnx.GraphProto", weights: dict[str, NDArray[Any]]) -> None:
     """Make initializers of the inputs of an ONNX graph that are weights; empties `weights`, to need no memory twice."""
     import onnx
 
-    inputs = [value for value in graph.input if value.name not in weights]
-    del graph.input[:]
-    graph.input.extend(inputs)
+    _remove_inputs(graph, weights)
     while weights:
         name = next(iter(weights))
         array = weights.pop(name)
         tensor = graph.initializer.add(name=name, dims=array.shape)
         tensor.data_type = onnx.helper.np_dtype_to_tensor_dtype(array.dtype)
         tensor.raw_data = array.tobytes()
+
+
+def _remove_inputs(graph: "onnx.GraphProto", names: Container[str]) -> None:
+    kept = [value for value in graph.input if value.name not in names]
+    del graph.input[:]
+    graph.input.extend(kept)

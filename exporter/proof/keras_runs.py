@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headgate.exporter.errors import VerificationError, reason_of
-from headgate.exporter.proof.random_inputs import RandomInputs, free_sizes
+from headgate.exporter.proof.random_inputs import RandomInputs, free_axes, free_sizes
 from headgate.exporter.tracing.traced_models import Arrays, TracedModel
 from headgate.v1 import FreeSize
 
@@ -69,10 +69,8 @@ def run_keras(traced: TracedModel, examples: Arrays | None = None) -> list[Keras
         for rows in BATCH_SIZES:
             inputs = {name: array.take(range(rows), axis=0, mode="wrap") for name, array in examples.items()}
             sizes = [
-                FreeSize(input=spec.name, axis=axis, size=inputs[spec.name].shape[axis])
-                for spec in traced.inputs
-                for axis, size in enumerate(spec.shape)
-                if axis and size < 0
+                FreeSize(input=name, axis=axis, size=inputs[name].shape[axis])
+                for name, axis in free_axes(traced.inputs)
             ]
             runs.append(_run(traced, "given", inputs, sizes))
     return runs

@@ -20,6 +20,18 @@ _MASKED = 0.3
 _WORDS = ("", "?", "Ärger 東京", "the  quick\tbrown fox", "a-b_c.d", "UNKNOWN 42", "x" * 40)
 
 
+def free_axes(specs: Iterable[TensorSpec]) -> Iterator[tuple[str, int]]:
+    """Yield the free axes of tensors, but the batch: the name of the tensor, and the axis.
+
+    >>> [*free_axes([TensorSpec(name="image", shape=[-1, -1, -1, 3])])]
+    [('image', 1), ('image', 2)]
+    """
+    for spec in specs:
+        for axis, size in enumerate(spec.shape):
+            if axis and size < 0:
+                yield spec.name, axis
+
+
 def free_sizes(specs: list[TensorSpec]) -> Iterator[list[FreeSize]]:
     """Yield sizes for the free axes of inputs, those that ask least of a model first.
 
@@ -30,7 +42,7 @@ def free_sizes(specs: list[TensorSpec]) -> Iterator[list[FreeSize]]:
     >>> [[free.size for free in sizes] for sizes in free_sizes([image])][:4]
     [[5, 6], [5, 5], [4, 6], [4, 4]]
     """
-    axes = [(spec.name, axis) for spec in specs for axis, size in enumerate(spec.shape) if axis and size < 0]
+    axes = [*free_axes(specs)]
     tried: list[list[int]] = []
     for unit in _UNITS:
         first = 5 if unit == 1 else 4 // unit or 1

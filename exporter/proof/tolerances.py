@@ -68,9 +68,7 @@ def precision_of(traced: TracedModel, output: NDArray[Any]) -> Precision:
     """Return the coarsest of the types that the model's graph computes in and the output has."""
     import tensorflow as tf
 
-    graph = traced.function.graph.as_graph_def()
-    nodes = [*graph.node, *(node for function in graph.library.function for node in function.node_def)]
-    numbers = {value.type for node in nodes for value in node.attr.values() if value.type}
+    numbers = {value.type for node in traced.nodes.all() for value in node.attr.values() if value.type}
     types = {tf.dtypes.as_dtype(number).name for number in numbers} | {output.dtype.name}
     return max(
         (PRECISIONS[name] for name in types & set(PRECISIONS)),

@@ -4,10 +4,12 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from numpy.typing import NDArray
 
+from headgate.exporter.conversion.graph_names import innermost_layer
 from headgate.exporter.conversion.large_weights import LARGE_BYTES, large_variables, replaced
 from headgate.exporter.errors import ConversionError, ModelLoadError, reason_of
 from headgate.exporter.names import clean_name, unique_names
@@ -34,7 +36,8 @@ class TracedModel:
         outputs: one spec an output, in the model's order; the first dimension is the batch, -1.
         aliases: for each output all names that the model knows it by, the one in `outputs` among them.
         layers: the Keras layers, nested ones and the model itself among them; empty where it is not made of layers.
-        scopes: the names of these layers by the names that they have in the graph.
+        scopes: the names of these layers by the names that they have in the graph (see
+            `headgate.exporter.conversion.graph_names.layer_path`).
         function: the tf ConcreteFunction; its first tensors are the inputs, its results the outputs, in the same order.
         large_variables: the weights that are further inputs of `function` (see
             `headgate.exporter.conversion.large_weights`).
@@ -54,6 +57,11 @@ class TracedModel:
     lookups: dict[str, Any]
     call: Callable[..., list[Any]]
 
+    @cached_property
+    def nodes(self) -> GraphNodes:
+        """The nodes of `function`."""
+        return GraphNodes(self.function.graph.as_graph_def())
+
     def predict(self, inputs: Mapping[str, NDArray[Any]]) -> Arrays:
         """Run the model itself, eagerly and in inference mode, on named inputs."""
         import tensorflow as tf
@@ -70,7 +78,7 @@ class TracedModel:
     def last_op(self, output: str) -> str:
         """Return the type of the TensorFlow op that computes an output, past those that only pass values on."""
         index = next(i for i, spec in enumerate(self.outputs) if spec.name == output)
-        return GraphNodes(self.function.graph.as_graph_def()).last_op(self.function.outputs[index].name)
+        return self.nodes.last_op(self.function.outputs[index].name)
 
 
 def trace(model: Any, examples: Examples = None, *, large_bytes: int = LARGE_BYTES) -> TracedModel:
@@ -197,11 +205,15 @@ def _names_of_scopes(layers: Iterable[Any]) -> Iterator[dict[str, str]]:
 
     Keras takes every name without a slash, eagerly; in a graph TensorFlow refuses spaces, umlauts and more.
     """
+    import keras
+
     renamed = []
     scopes: dict[str, str] = {}
     for layer in layers:
         name = re.sub(r"[^A-Za-z0-9_.-]+", "_", layer.name).lstrip("_-") or "layer"
         scopes[name] = layer.name
+        if not isinstance(layer, keras.layers.Layer):
+            scopes[f"{name}/"] = layer.name
         if name != layer.name:
             # tf_keras has no setter for the name.
             attribute = "_name" if hasattr(layer, "_name") else "name"
@@ -233,7 +245,7 @@ def _refuse_changing_models(entry: EntryPoint, function: Any, scopes: Mapping[st
             does, instead = "changes its variables", "keep state outside of the model"
         else:
             continue
-        where = next((layer for layer in map(scopes.get, _scopes_of(node.name)) if layer), None)
+        where = innermost_layer(node.name, scopes)
         break
     else:
         variables = [variable for layer in entry.layers for variable in layer.variables]
@@ -245,12 +257,6 @@ def _refuse_changing_models(entry: EntryPoint, function: Any, scopes: Mapping[st
         where = owners[-1].name if owners else None
     what = f"layer '{where}' of model '{entry.name}'" if where else f"model '{entry.name}'"
     raise ConversionError(f"{what} {does} when it predicts, which cannot be exported; {instead}")
-
-
-def _scopes_of(node: str) -> Iterator[str]:
-    """Yield the scopes in a node's path, the innermost first, each as it is and without the number at its end."""
-    for part in reversed(node.split("/")[:-1]):
-        yield from (part, re.sub(r"_\d+$", "", part))
 
 
 def _input_spec(name: str, tensor: Any) -> TensorSpec:

@@ -5,7 +5,7 @@ import onnx
 import pytest
 
 from headgate.exporter.conversion.converter import convert
-from headgate.exporter.conversion.graph_names import nodes_of
+from headgate.exporter.conversion.graph_names import layer_of, nodes_of
 
 layers = keras.layers
 
@@ -43,6 +43,29 @@ def test_every_node_comes_after_those_that_it_needs(graph):
     for node in graph.node:
         assert known.issuperset(filter(None, node.input))
         known.update(node.output)
+
+
+@pytest.mark.parametrize(
+    ("node", "layer"),
+    [
+        ("net_1/dense_1/MatMul__7", "layer 'dense'"),
+        ("net_1/dense_1_2/MatMul", "layer 'dense_1'"),
+        ("net_1/dense__4_1/MatMul", "layer 'dense__4'"),
+        # An operation that is called as a layer is.
+        ("net_1/dense_1/add_1", "layer 'dense'"),
+        ("add", "node 'add'"),
+        ("Transpose__12", "node 'Transpose__12'"),
+    ],
+)
+def test_the_layer_of_a_node(node, layer):
+    assert layer_of(node, {name: name for name in ("net", "dense", "dense_1", "dense__4", "add")}) == layer
+
+
+def test_layers_of_keras_2_whose_names_differ_in_a_number(traced):
+    tf_keras = pytest.importorskip("tf_keras")
+    stack = [tf_keras.layers.Dense(3, name=name) for name in ("dense", "dense_1")]
+    model = convert(traced(tf_keras.Sequential([tf_keras.Input((4,)), *stack], name="net")))
+    assert [node.name for node in model.graph.node if node.op_type == "MatMul"] == ["dense/MatMul", "dense_1/MatMul"]
 
 
 def test_inner_graphs_are_named_too(traced):

@@ -191,6 +191,15 @@ def test_models_that_are_no_functions_are_refused(layer, message):
         trace(model)
 
 
+@pytest.mark.parametrize("names", [("noise", "noise_1"), ("noise_1", "noise"), ("noise__1", "noise")])
+@pytest.mark.parametrize("first", [True, False])
+def test_a_layer_at_fault_is_told_from_those_of_similar_names(names, first):
+    noise, dense = Noise(name=names[0]), layers.Dense(4, name=names[1])
+    model = keras.Sequential([keras.Input((4,)), *((noise, dense) if first else (dense, noise))], name="odd")
+    with pytest.raises(ConversionError, match=f"layer '{names[0]}' of model 'odd' draws random numbers"):
+        trace(model)
+
+
 def test_functions_that_change_variables_are_refused():
     variable = tf.Variable(0.0)
     function = tf.function(lambda x: x + variable.assign_add(1.0), input_signature=[tf.TensorSpec((None, 2))])
