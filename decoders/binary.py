@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from headgate.decoders.activations import blank_invalid_rows, sigmoid, softmax
 from headgate.decoders.decoder import Decoder
-from headgate.decoders.heads import PROBABILISTIC, HeadError, check_activation, check_names, check_thresholds
+from headgate.decoders.heads import PROBABILISTIC, HeadError, check_activation, check_names, check_thresholds, units_of
 from headgate.decoders.options import DecodeOptions
-from headgate.v1 import ACTIVATION_LOGITS, Head
+from headgate.v1 import ACTIVATION_LOGITS, Head, TensorSpec
 from headgate.v1.columns import BinaryColumns, FloatArray, TextArray
 
 
@@ -31,10 +32,11 @@ class BinaryDecoder(Decoder):
     logits: bool
 
     @classmethod
-    def from_head(cls, head: Head, units: int) -> BinaryDecoder:
+    def from_head(cls, head: Head, outputs: Mapping[str, TensorSpec]) -> BinaryDecoder:
         """Make the decoder of a binary head; raises HeadError."""
         kind = head.binary
         check_activation(head, PROBABILISTIC)
+        units = units_of(head, outputs)
         if units > 2:
             raise HeadError(head.name, "output", f"'{head.output}' has {units} units, a binary head reads 1 or 2")
         check_names(head, "binary.labels", kind.labels, 2, "a binary head decides between two")
@@ -45,12 +47,14 @@ class BinaryDecoder(Decoder):
         check_thresholds(head, "binary.threshold", [threshold])
         positive_class = 0 if kind.positive_label == kind.labels[0] else 1
         ordered = np.array([kind.labels[1 - positive_class], kind.labels[positive_class]], object)
-        return cls(head.name, units, ordered, positive_class, threshold, head.activation == ACTIVATION_LOGITS)
+        reads = {head.output: (-1, units)}
+        return cls(head.name, reads, ordered, positive_class, threshold, head.activation == ACTIVATION_LOGITS)
 
-    def _decode(self, output: FloatArray, options: DecodeOptions) -> BinaryColumns:
+    def _decode(self, outputs: Sequence[FloatArray], options: DecodeOptions) -> BinaryColumns:
+        (output,) = outputs
         both_or_one = self._probabilities(output)
         valid = blank_invalid_rows(both_or_one)
-        probabilities = both_or_one[:, self.positive_class if self.units == 2 else 0]
+        probabilities = both_or_one[:, self.positive_class if both_or_one.shape[1] == 2 else 0]
         threshold = self.threshold if options.threshold is None else options.threshold
         # As an array of float64: numpy would round a bare number to float32, a client that compares would not.
         positives = probabilities >= np.array([threshold])
@@ -61,7 +65,7 @@ class BinaryDecoder(Decoder):
 
     def _probabilities(self, output: FloatArray) -> FloatArray:
         """Return the probabilities of both labels, [rows, 2], or of the positive one, [rows, 1]."""
-        if self.units == 2:
+        if output.shape[1] == 2:
             return softmax(output) if self.logits else output.astype(np.float32)
         if self.logits:
             # Not 1 - sigmoid(x), which has no digits left where x is large.

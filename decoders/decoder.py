@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,49 +11,66 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headgate.decoders.options import DecodeOptions
-from headgate.v1 import Head
-from headgate.v1.columns import Columns, FloatArray
+from headgate.v1 import Head, TensorSpec
+from headgate.v1.columns import Columns
 from headgate.v1.tensors import format_shape
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Decoder(ABC):
-    """Turns the raw output of one head into columns. Immutable: any number of threads may share one.
+    """Turns the raw outputs of one head into columns. Immutable: any number of threads may share one.
 
     Attributes:
         head: the head's name.
-        units: the last dimension of the output.
+        reads: the outputs that it reads, the head's own first, and their shapes; -1 for free sizes.
     """
 
     head: str
-    units: int
+    reads: Mapping[str, tuple[int, ...]]
 
     @classmethod
     @abstractmethod
-    def from_head(cls, head: Head, units: int) -> Decoder:
-        """Make the decoder of a head of this kind; raises HeadError. `decoder_for` is the way in."""
+    def from_head(cls, head: Head, outputs: Mapping[str, TensorSpec]) -> Decoder:
+        """Make the decoder of a head of this kind; raises HeadError. `decoder_for` is the way in.
 
-    def decode(self, output: NDArray[Any], options: DecodeOptions) -> Columns:
+        Args:
+            head: what the output means.
+            outputs: the model's outputs by name; the head's own is among them and holds floating point numbers.
+        """
+
+    def decode(self, outputs: Mapping[str, NDArray[Any]], options: DecodeOptions) -> Columns:
         """Decode a batch.
 
         Args:
-            output: float16, float32 or float64 [rows, units]; or [rows] for one unit. Never written to, and the
-                columns share no memory with it.
-            options: what the request asks for.
+            outputs: the model's raw outputs by name, [rows, ...]; or [rows] for one unit. Never written to, and the
+                columns share no memory with them.
+            options: what the request asks for; see `check`.
 
         Raises:
-            ValueError: the output's shape or type is not what the head reads.
+            ValueError: an output's shape or type is not what the head reads.
+            KeyError: an output that the head reads is missing.
         """
-        if output.dtype.kind != "f":
-            raise ValueError(f"head '{self.head}' reads floating point numbers, its output holds {output.dtype}")
-        if self.units == 1 and output.ndim == 1:
-            output = output[:, None]
-        if output.ndim != 2 or output.shape[1] != self.units:
-            came = format_shape(output.shape)
-            raise ValueError(f"head '{self.head}' reads an output of shape [batch,{self.units}], this one has {came}")
+        arrays = [self._checked(name, outputs[name], shape) for name, shape in self.reads.items()]
         # NaN and infinities are dealt with row by row, and a warning would be an error where the caller made it one.
         with np.errstate(all="ignore"):
-            return self._decode(output, options)
+            return self._decode(arrays, options)
+
+    def check(self, options: DecodeOptions) -> None:  # noqa: B027  # Most kinds have nothing to refuse.
+        """Raise ValueError for options that this head cannot fulfil, such as a confidence level that it lacks."""
 
     @abstractmethod
-    def _decode(self, output: FloatArray, options: DecodeOptions) -> Columns: ...
+    def _decode(self, outputs: Sequence[NDArray[Any]], options: DecodeOptions) -> Columns:
+        """Decode outputs of the shapes of `reads`, in its order."""
+
+    def _checked(self, name: str, output: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
+        if output.dtype.kind not in "fiub":
+            raise ValueError(f"head '{self.head}' reads numbers, output '{name}' holds {output.dtype}")
+        if output.ndim == 1 and shape == (-1, 1):
+            output = output[:, None]
+        sizes = zip(shape, output.shape, strict=False)
+        if output.ndim != len(shape) or any(expected not in (-1, came) for expected, came in sizes):
+            raise ValueError(
+                f"head '{self.head}' reads output '{name}' of shape {format_shape(shape)}, "
+                f"this one has {format_shape(output.shape)}"
+            )
+        return output

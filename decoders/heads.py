@@ -2,9 +2,10 @@
 
 import math
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
-from headgate.v1 import ACTIVATION_LOGITS, ACTIVATION_PROBABILITIES, Activation, Head
+from headgate.v1 import ACTIVATION_LOGITS, ACTIVATION_PROBABILITIES, Activation, Head, TensorSpec
+from headgate.v1.tensors import format_spec
 
 #: What the graph may emit for heads whose numbers are probabilities in the end.
 PROBABILISTIC = (ACTIVATION_LOGITS, ACTIVATION_PROBABILITIES)
@@ -30,6 +31,26 @@ class HeadError(ValueError):
 
     def __str__(self) -> str:
         return f"head '{self.head}': {self.field} {self.problem}"
+
+
+def units_of(head: Head, outputs: Mapping[str, TensorSpec]) -> int:
+    """Return the units of an output [rows, units]; 1 of an output [rows].
+
+    Raises:
+        HeadError: the output has another shape, or no fixed number of units.
+    """
+    spec = outputs[head.output]
+    if len(spec.shape) not in (1, 2):
+        raise HeadError(
+            head.name,
+            "output",
+            f"'{head.output}' is {format_spec(spec)}; "
+            f"a {head.WhichOneof('kind')} head reads floating point numbers of shape [batch] or [batch,units]",
+        )
+    units = spec.shape[1] if len(spec.shape) == 2 else 1
+    if units < 1:
+        raise HeadError(head.name, "output", f"'{head.output}' has {units} units; its last dimension must be fixed")
+    return units
 
 
 def check_activation(head: Head, allowed: Sequence[Activation]) -> None:

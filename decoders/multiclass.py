@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,9 +10,9 @@ from numpy.typing import NDArray
 
 from headgate.decoders.activations import blank_invalid_rows, row_starts, softmax
 from headgate.decoders.decoder import Decoder
-from headgate.decoders.heads import PROBABILISTIC, check_activation, check_names, describe_units
+from headgate.decoders.heads import PROBABILISTIC, check_activation, check_names, describe_units, units_of
 from headgate.decoders.options import DecodeOptions
-from headgate.v1 import ACTIVATION_LOGITS, Head
+from headgate.v1 import ACTIVATION_LOGITS, Head, TensorSpec
 from headgate.v1.columns import BoolArray, FloatArray, MulticlassColumns, TextArray
 
 # Up to here sorting whole rows is faster than partitioning them first.
@@ -33,18 +34,20 @@ class MulticlassDecoder(Decoder):
     logits: bool
 
     @classmethod
-    def from_head(cls, head: Head, units: int) -> MulticlassDecoder:
+    def from_head(cls, head: Head, outputs: Mapping[str, TensorSpec]) -> MulticlassDecoder:
         """Make the decoder of a multiclass head; raises HeadError."""
         kind = head.multiclass
         check_activation(head, PROBABILISTIC)
+        units = units_of(head, outputs)
         check_names(head, "multiclass.labels", kind.labels, units, describe_units(head, units))
         labels = np.array(list(kind.labels), object)
-        return cls(head.name, units, labels, kind.top_k or 1, head.activation == ACTIVATION_LOGITS)
+        return cls(head.name, {head.output: (-1, units)}, labels, kind.top_k or 1, head.activation == ACTIVATION_LOGITS)
 
-    def _decode(self, output: FloatArray, options: DecodeOptions) -> MulticlassColumns:
+    def _decode(self, outputs: Sequence[FloatArray], options: DecodeOptions) -> MulticlassColumns:
+        (output,) = outputs
         probabilities = softmax(output) if self.logits else output.astype(np.float32)
         valid = blank_invalid_rows(probabilities)
-        order = best_classes(probabilities, min(options.top_k or self.top_k, self.units))
+        order = best_classes(probabilities, min(options.top_k or self.top_k, len(self.labels)))
         labels = self.labels.take(order)
         indices = order.astype(np.int32)
         if np.count_nonzero(valid) < len(valid):
@@ -54,7 +57,7 @@ class MulticlassDecoder(Decoder):
             labels,
             indices,
             probabilities.take(order + row_starts(*probabilities.shape)[:, None]),
-            self.units,
+            len(self.labels),
             valid,
             probabilities if options.include_probabilities else None,
             _entropies(probabilities) if options.include_entropy else None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,9 +16,10 @@ from headgate.decoders.heads import (
     check_names,
     check_thresholds,
     describe_units,
+    units_of,
 )
 from headgate.decoders.options import DecodeOptions
-from headgate.v1 import ACTIVATION_LOGITS, Head
+from headgate.v1 import ACTIVATION_LOGITS, Head, TensorSpec
 from headgate.v1.columns import FloatArray, MultilabelColumns, TextArray
 
 
@@ -36,10 +38,11 @@ class MultilabelDecoder(Decoder):
     logits: bool
 
     @classmethod
-    def from_head(cls, head: Head, units: int) -> MultilabelDecoder:
+    def from_head(cls, head: Head, outputs: Mapping[str, TensorSpec]) -> MultilabelDecoder:
         """Make the decoder of a multilabel head; raises HeadError."""
         kind = head.multilabel
         check_activation(head, PROBABILISTIC)
+        units = units_of(head, outputs)
         check_names(head, "multilabel.labels", kind.labels, units, describe_units(head, units))
         check_count(head, "multilabel.thresholds", kind.thresholds, units)
         check_thresholds(head, "multilabel.thresholds", kind.thresholds)
@@ -47,18 +50,19 @@ class MultilabelDecoder(Decoder):
         # Every answer carries this one array.
         thresholds.setflags(write=False)
         labels = np.array(list(kind.labels), object)
-        return cls(head.name, units, labels, thresholds, head.activation == ACTIVATION_LOGITS)
+        return cls(head.name, {head.output: (-1, units)}, labels, thresholds, head.activation == ACTIVATION_LOGITS)
 
-    def _decode(self, output: FloatArray, options: DecodeOptions) -> MultilabelColumns:
+    def _decode(self, outputs: Sequence[FloatArray], options: DecodeOptions) -> MultilabelColumns:
+        (output,) = outputs
         probabilities = sigmoid(output) if self.logits else output.astype(np.float32)
         valid = blank_invalid_rows(probabilities)
         thresholds = (
-            self.thresholds if options.threshold is None else np.full(self.units, options.threshold, np.float64)
+            self.thresholds if options.threshold is None else np.full(len(self.labels), options.threshold, np.float64)
         )
         entries = np.flatnonzero(probabilities >= thresholds)
-        indices = entries % self.units
+        indices = entries % len(self.labels)
         return MultilabelColumns(
-            entries.searchsorted(np.arange(0, probabilities.size + self.units, self.units)),
+            entries.searchsorted(np.arange(0, probabilities.size + len(self.labels), len(self.labels))),
             self.labels.take(indices),
             indices.astype(np.int32),
             probabilities.take(entries),

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from headgate.decoders.activations import blank_invalid_rows
 from headgate.decoders.decoder import Decoder
-from headgate.decoders.heads import HeadError, check_activation, check_count, check_finite, check_names, describe_units
+from headgate.decoders.heads import (
+    HeadError,
+    check_activation,
+    check_count,
+    check_finite,
+    check_names,
+    describe_units,
+    units_of,
+)
 from headgate.decoders.options import DecodeOptions
-from headgate.v1 import ACTIVATION_LINEAR, Head
+from headgate.v1 import ACTIVATION_LINEAR, Head, TensorSpec
 from headgate.v1.columns import FloatArray, RegressionColumns
 
 
@@ -33,10 +42,11 @@ class RegressionDecoder(Decoder):
     target_units: tuple[str, ...]
 
     @classmethod
-    def from_head(cls, head: Head, units: int) -> RegressionDecoder:
+    def from_head(cls, head: Head, outputs: Mapping[str, TensorSpec]) -> RegressionDecoder:
         """Make the decoder of a regression head; raises HeadError."""
         kind = head.regression
         check_activation(head, (ACTIVATION_LINEAR,))
+        units = units_of(head, outputs)
         if kind.targets:
             check_names(head, "regression.targets", kind.targets, units, describe_units(head, units))
         check_count(head, "regression.units", kind.units, units)
@@ -47,7 +57,7 @@ class RegressionDecoder(Decoder):
             raise HeadError(head.name, "regression.scaling.scale", "holds 0; a target cannot have been divided by it")
         return cls(
             head.name,
-            units,
+            {head.output: (-1, units)},
             np.array(kind.scaling.mean) if kind.scaling.mean else None,
             np.array(kind.scaling.scale) if kind.scaling.scale else None,
             kind.scaling.log1p,
@@ -55,7 +65,8 @@ class RegressionDecoder(Decoder):
             tuple(kind.units),
         )
 
-    def _decode(self, output: FloatArray, options: DecodeOptions) -> RegressionColumns:
+    def _decode(self, outputs: Sequence[FloatArray], options: DecodeOptions) -> RegressionColumns:
+        (output,) = outputs
         values = output.astype(np.float64)
         if self.scale is not None:
             values *= self.scale

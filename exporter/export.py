@@ -244,7 +244,7 @@ def export_model(
                 )
             notes += remarks(model_signature.verification, runs)
             notes += batch_remarks(traced, model_signature.verification, runs)
-            golden = golden_examples(runs, built_heads)
+            golden = golden_examples(runs, traced.outputs, built_heads)
             if golden is None:
                 notes.append("no golden examples were written: a single row of inputs and outputs is too large")
             else:

@@ -54,7 +54,7 @@ def build_heads(
     for shortcut, value in shortcuts.items():
         if value is not None:
             _apply_shortcut(shortcut, value, drafts, outputs)
-    heads = [_finish(spec, drafts[spec.name], notes) for spec in traced.outputs if spec.name in drafts]
+    heads = [_finish(spec, traced.outputs, drafts[spec.name], notes) for spec in traced.outputs if spec.name in drafts]
     names = [head.name for head in heads]
     for name in names:
         if names.count(name) > 1:
@@ -153,7 +153,7 @@ def _apply_shortcut(
         draft[fields[draft["kind"]]] = one
 
 
-def _finish(spec: TensorSpec, draft: dict[str, Any], notes: list[str]) -> Head:
+def _finish(spec: TensorSpec, outputs: Sequence[TensorSpec], draft: dict[str, Any], notes: list[str]) -> Head:
     """Make the head of the completed fields, with labels in any case, and validate it as the decoder does."""
     kind, units = draft["kind"], _units_of(spec)
     message = MESSAGES[kind]
@@ -178,7 +178,7 @@ def _finish(spec: TensorSpec, draft: dict[str, Any], notes: list[str]) -> Head:
             description=draft.get("description", ""),
             **{kind: message(**fields)},
         )
-        decoder_for(head, units)
+        decoder_for(head, outputs)
     except HeadInferenceError:
         raise
     except HeadError as error:

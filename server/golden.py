@@ -22,7 +22,8 @@ from headgate.server.session import Session
 from headgate.server.statistics import Statistics
 from headgate.v1 import GoldenExamples, Signature, Tolerance
 from headgate.v1.columns import columns_from_prediction
-from headgate.v1.golden import GOLDEN_FILE, changed_rows, golden_from_bytes
+from headgate.v1.columns.comparison import changed_rows
+from headgate.v1.golden import GOLDEN_FILE, golden_from_bytes
 from headgate.v1.parity import absolute_of, compare
 from headgate.v1.tensors import numpy_from_tensor
 
@@ -37,7 +38,7 @@ def check_golden(
     session: Session,
     inputs: ModelInputs,
     signature: Signature,
-    decoders: Mapping[str, tuple[Decoder, int]],
+    decoders: Mapping[str, Decoder],
     max_rows: int,
 ) -> None:
     """Compare a model's answers with those of Keras in the file of golden examples beside it, if there is one.
@@ -61,7 +62,7 @@ def check_golden(
         golden = golden_from_bytes(content, signature.verification.golden_examples_sha256)
         outputs = _run(golden, session, inputs, max_rows)
         _compare_outputs(golden, outputs, session, signature)
-        _compare_predictions(golden, session, decoders)
+        _compare_predictions(golden, decoders)
     except (ServerError, ValueError) as error:
         raise StartupError(f"{path}: {error}; {_REMEDY}") from error
 
@@ -126,14 +127,13 @@ def _compare_outputs(golden: GoldenExamples, outputs: Outputs, session: Session,
             )
 
 
-def _compare_predictions(golden: GoldenExamples, session: Session, decoders: Mapping[str, tuple[Decoder, int]]) -> None:
+def _compare_predictions(golden: GoldenExamples, decoders: Mapping[str, Decoder]) -> None:
     rows = golden.response.rows
     keras = {tensor.name: numpy_from_tensor(tensor) for tensor in golden.outputs}
     for prediction in golden.response.predictions:
         if prediction.head not in decoders:
             raise ValueError(f"the model has no head '{prediction.head}'")
-        decoder, index = decoders[prediction.head]
-        columns = decoder.decode(keras[session.outputs[index].name], _OPTIONS)
+        columns = decoders[prediction.head].decode(keras, _OPTIONS)
         changed = changed_rows(columns_from_prediction(prediction, rows), columns)
         if changed:
             raise ValueError(f"head '{prediction.head}' decides otherwise than at export, in row {changed[0]}")

@@ -22,17 +22,14 @@ from headgate.server.scheduling import InlineScheduler, Scheduler, ThreadSchedul
 from headgate.server.session import Session, example_inputs
 from headgate.server.splitting import SplitRequest
 from headgate.server.statistics import Statistics
-from headgate.v1 import DataType, Signature
+from headgate.v1 import Signature
 from headgate.v1.signatures import METADATA_KEY, SCHEMA_VERSION, signature_from_json
-from headgate.v1.tensors import format_spec
 
 _log = logging.getLogger(__name__)
 
 MODEL_FILE = "model.onnx"
 #: A model runs inline when its full batch takes less than this: longer, and other calls would feel it.
 _INLINE_LIMIT_S = 500e-6
-#: What decoders read.
-_DECODABLE = (DataType.DATA_TYPE_FP16, DataType.DATA_TYPE_FP32, DataType.DATA_TYPE_FP64)
 
 
 class LoadedModel:
@@ -41,7 +38,8 @@ class LoadedModel:
     Attributes:
         name, version: as in the model repository.
         signature: from the file; for a file without one, made of the graph's inputs and outputs, without heads.
-        decoders: by head, in the order of the signature: the head's decoder, and the index of the output that it reads.
+        decoders: by head, in the order of the signature.
+        output_names: as in the graph, in its order.
         session: its onnxruntime session.
         config: its serving knobs.
         provider: the onnxruntime provider that runs it.
@@ -96,6 +94,7 @@ class LoadedModel:
                 pad_to_bucket=not on_cpu,
                 meanings=self.signature.input_meanings,
             )
+            self.output_names = tuple(spec.name for spec in session.outputs)
             self.decoders = _decoders(self.signature, session)
             batch_s = _time_batch(session, max_rows, path)
         except (StartupError, HeadError, ValueError) as error:
@@ -179,22 +178,10 @@ def _read_signature(session: Session) -> Signature:
     return signature_from_json(text)
 
 
-def _decoders(signature: Signature, session: Session) -> dict[str, tuple[Decoder, int]]:
-    outputs = {spec.name: (index, spec) for index, spec in enumerate(session.outputs)}
-    decoders: dict[str, tuple[Decoder, int]] = {}
+def _decoders(signature: Signature, session: Session) -> dict[str, Decoder]:
+    decoders: dict[str, Decoder] = {}
     for head in signature.heads:
-        if head.output not in outputs:
-            raise StartupError(
-                f"head '{head.name}' reads output '{head.output}', but the graph has {', '.join(outputs)}"
-            )
         if head.name in decoders:
             raise StartupError(f"two heads are named '{head.name}'")
-        index, spec = outputs[head.output]
-        if len(spec.shape) not in (1, 2) or spec.datatype not in _DECODABLE:
-            raise StartupError(
-                f"head '{head.name}' reads output '{head.output}', which is {format_spec(spec)}; "
-                "it must be floating point numbers of shape [batch] or [batch,units]"
-            )
-        units = spec.shape[1] if len(spec.shape) == 2 else 1
-        decoders[head.name] = (decoder_for(head, units), index)
+        decoders[head.name] = decoder_for(head, session.outputs)
     return decoders

@@ -12,8 +12,11 @@ from headgate.exporter.errors import ModelLoadError, listed
 from headgate.exporter.examples import named_arrays
 from headgate.exporter.tracing.traced_models import Arrays
 from headgate.v1 import Head, TensorSpec
-from headgate.v1.columns import Columns, MultilabelColumns, RegressionColumns
+from headgate.v1.columns import BinaryColumns, MulticlassColumns, MultilabelColumns, RegressionColumns
+from headgate.v1.tensors import data_type_of
 
+#: The kinds of head whose decisions can be measured; others are compared by their raw outputs.
+_MEASURED = ("regression", "binary", "multiclass", "multilabel")
 #: Of these metrics more is better, and 1 is perfect.
 BOUNDED_METRICS = ("accuracy", "r2")
 
@@ -83,7 +86,7 @@ def agreement_data(inputs: Arrays, answers: Arrays, heads: Sequence[Head], origi
     for output, values in answers.items():
         if values.dtype.kind == "f":
             name = by_output[output].name if output in by_output else output
-            targets[name] = _decoded(by_output.get(output), values)
+            targets[name] = _decoded(by_output.get(output), answers, output)
     return LabelledData(inputs, targets, origin)
 
 
@@ -97,12 +100,12 @@ def metrics_of(data: LabelledData, answers: Arrays, heads: Sequence[Head]) -> di
 
     by_output = {head.output: head for head in heads}
     values = {}
-    for output, raw in answers.items():
+    for output in answers:
         head = by_output.get(output)
         name = output if head is None else head.name
         if name not in data.targets:
             continue
-        target, predicted = data.targets[name], _decoded(head, raw)
+        target, predicted = data.targets[name], _decoded(head, answers, output)
         if target.dtype.kind == "i":
             values[name, "accuracy"] = float(metrics.accuracy_score(target.ravel(), predicted.ravel()))
             continue
@@ -181,18 +184,28 @@ def _key(value: Any) -> Any:
     return value.decode() if isinstance(value, bytes) else value
 
 
-def _decoded(head: Head | None, raw: NDArray[Any]) -> NDArray[Any]:
-    """Return a head's decisions as LabelledData has targets; an output without a head as [rows, numbers]."""
-    if head is None:
+def _decoded(head: Head | None, answers: Arrays, output: str) -> NDArray[Any]:
+    """Return a head's decisions as LabelledData has targets; what has no labels and no targets as [rows, numbers]."""
+    raw = answers[output]
+    kind = head and head.WhichOneof("kind")
+    if head is None or kind not in _MEASURED:
         return raw.astype(np.float64).reshape(len(raw), -1)
-    columns: Columns = decoder_for(head, raw.shape[1] if raw.ndim == 2 else 1).decode(raw, DecodeOptions())
-    if isinstance(columns, RegressionColumns):
-        return columns.values.astype(np.float64)
-    if isinstance(columns, MultilabelColumns):
-        predicted = np.full((len(columns), len(columns.thresholds)), 0, np.int64)
-        predicted[np.repeat(np.arange(len(columns)), np.diff(columns.offsets)), columns.indices] = 1
-        predicted[~columns.valid] = -1
-        return predicted
-    labels = getattr(head, str(head.WhichOneof("kind"))).labels
-    positions = {label: position for position, label in enumerate(labels)}
-    return np.array([positions.get(label, -1) for label in columns.labels], np.int64)
+    specs = [
+        TensorSpec(name=name, datatype=data_type_of(array.dtype), shape=(-1, *array.shape[1:]))
+        for name, array in answers.items()
+    ]
+    columns = decoder_for(head, specs).decode(answers, DecodeOptions())
+    match columns:
+        case RegressionColumns():
+            return columns.values.astype(np.float64)
+        case MultilabelColumns():
+            predicted = np.full((len(columns), len(columns.thresholds)), 0, np.int64)
+            predicted[np.repeat(np.arange(len(columns)), np.diff(columns.offsets)), columns.indices] = 1
+            predicted[~columns.valid] = -1
+            return predicted
+        case MulticlassColumns():
+            return columns.indices.astype(np.int64)
+        case BinaryColumns():
+            labels = list(head.binary.labels)
+            return np.array([labels.index(label) if label else -1 for label in columns.labels], np.int64)
+    raise AssertionError(kind)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from headgate.decoders import DecodeOptions, decoder_for
 from headgate.exporter.proof.keras_runs import KerasRun
-from headgate.v1 import Head, PredictOptions
+from headgate.v1 import Head, PredictOptions, TensorSpec
 from headgate.v1.golden import golden_to_bytes
 
 #: So much may be written beside every version of a model: a row of 299 x 299 RGB pixels in float32 takes half of it.
@@ -12,7 +12,7 @@ MAX_BYTES = 2 * 2**20
 _FEW_ROWS = 3
 
 
-def golden_examples(runs: Sequence[KerasRun], heads: Sequence[Head]) -> bytes | None:
+def golden_examples(runs: Sequence[KerasRun], outputs: Sequence[TensorSpec], heads: Sequence[Head]) -> bytes | None:
     """Choose the golden examples of a model and write them as `headgate.v1.golden` does.
 
     It is the last batch of at most three rows, so that examples go before random inputs; or the last of a single row
@@ -20,6 +20,7 @@ def golden_examples(runs: Sequence[KerasRun], heads: Sequence[Head]) -> bytes | 
 
     Args:
         runs: what ONNX was compared on.
+        outputs: the model's.
         heads: whose decoded predictions are written, too.
 
     Returns:
@@ -29,17 +30,13 @@ def golden_examples(runs: Sequence[KerasRun], heads: Sequence[Head]) -> bytes | 
         run = next(run for run in reversed(runs) if run.rows <= rows)
         size = sum(array.nbytes for array in (*run.inputs.values(), *run.outputs.values()))
         if size <= MAX_BYTES:
-            content = _content(run, heads)
+            content = _content(run, outputs, heads)
             if len(content) <= MAX_BYTES:
                 return content
     return None
 
 
-def _content(run: KerasRun, heads: Sequence[Head]) -> bytes:
+def _content(run: KerasRun, outputs: Sequence[TensorSpec], heads: Sequence[Head]) -> bytes:
     options = DecodeOptions(include_probabilities=True)
-    predictions = {}
-    for head in heads:
-        output = run.outputs[head.output]
-        decoder = decoder_for(head, output.shape[1] if output.ndim == 2 else 1)
-        predictions[head.name] = decoder.decode(output, options)
+    predictions = {head.name: decoder_for(head, outputs).decode(run.outputs, options) for head in heads}
     return golden_to_bytes(run.inputs, run.outputs, PredictOptions(include_probabilities=True), predictions)

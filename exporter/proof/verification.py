@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from headgate.decoders import DecodeOptions, decoder_for
+from headgate.decoders import DecodeOptions, Decoder, decoder_for
 from headgate.exporter.errors import VerificationError, listed, reason_of
 from headgate.exporter.proof.divergence import describe_divergence
 from headgate.exporter.proof.keras_runs import BATCH_SIZES, KerasRun, run_keras
@@ -26,7 +26,7 @@ from headgate.exporter.proof.tolerances import (
 )
 from headgate.exporter.tracing.traced_models import Arrays, TracedModel
 from headgate.v1 import Head, ParityCheck, Tolerance, Verification
-from headgate.v1.columns import Columns, MultilabelColumns, RegressionColumns
+from headgate.v1.columns.comparison import changed_decisions
 from headgate.v1.parity import Difference, absolute_of, compare
 
 
@@ -66,7 +66,7 @@ def verify(
     answers = [_answers(session, run) for run in runs]
     # Its weights need no memory beside copies of Keras' own.
     del session
-    by_output = {head.output: head for head in heads}
+    decoders = {head.output: decoder_for(head, traced.outputs) for head in heads}
     small = [run for run in runs if run.rows <= BATCH_SIZES[1]]
     moved = cache(lambda epsilon: movements(traced, small, epsilon))
     verification = Verification(graph_optimization_level=level)
@@ -103,10 +103,10 @@ def verify(
                 where = _explain(traced, onnx_model, failed[0], tolerance, expects, level)
             raise VerificationError(f"{what}; {where}; nothing was written")
         verification.tolerances.append(tolerance)
-        for run, difference, output in zip(runs, differences, actual, strict=True):
+        for run, difference, answer in zip(runs, differences, answers, strict=True):
             check = _check(run, difference, tolerance)
-            if spec.name in by_output:
-                check.changed_labels = _changed_labels(by_output[spec.name], run.outputs[spec.name], output)
+            if spec.name in decoders:
+                check.changed_labels = _changed_labels(decoders[spec.name], run.outputs, answer)
             verification.checks.append(check)
     return verification
 
@@ -207,18 +207,7 @@ def _explain(
     return describe_divergence(traced, onnx_model, run, precision)
 
 
-def _changed_labels(head: Head, expected: NDArray[Any], actual: NDArray[Any]) -> int:
+def _changed_labels(decoder: Decoder, expected: Arrays, actual: Arrays) -> int:
     """Return in how many rows a head decides for another label, or other labels."""
-    units = expected.shape[1] if expected.ndim == 2 else 1
-    decoder = decoder_for(head, units)
-    keras, onnx = (_labels(decoder.decode(output, DecodeOptions())) for output in (expected, actual))
-    return sum(one != other for one, other in zip(keras, onnx, strict=True))
-
-
-def _labels(columns: Columns) -> list[Any]:
-    match columns:
-        case RegressionColumns():
-            return []
-        case MultilabelColumns():
-            return [columns.labels_of(row) for row in range(len(columns))]
-    return list(columns.labels)
+    keras, onnx = (decoder.decode(outputs, DecodeOptions()) for outputs in (expected, actual))
+    return changed_decisions(keras, onnx)

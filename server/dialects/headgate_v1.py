@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from headgate.decoders import DecodeOptions
+from headgate.decoders import DecodeOptions, Decoder
 from headgate.server.dialects.messages import LARGE_BYTES, parse, parse_without
 from headgate.server.dialects.request_cache import PreparedRequest, RequestCache
 from headgate.server.errors import FailedPreconditionError, InvalidArgumentError, NotFoundError, ServerError
 from headgate.server.inference import InferenceRequest, Outputs
 from headgate.server.inputs import GivenTensor
 from headgate.server.model import LoadedModel
+from headgate.server.padding import own_outputs
 from headgate.server.repository import ModelEntry, ModelRepository
 from headgate.server.transport import Call, Method, MethodKind
 from headgate.v1 import (
@@ -31,7 +32,7 @@ from headgate.v1 import (
     StreamPredictResponse,
     Tensor,
 )
-from headgate.v1.encoding import VARINT, delimited, encode_varint, prediction_encoder, tag_of
+from headgate.v1.encoding import VARINT, RowEncoder, delimited, encode_varint, prediction_encoder, tag_of
 from headgate.v1.prediction_service_pb2 import DESCRIPTOR
 from headgate.v1.tensors import text_array
 
@@ -119,8 +120,11 @@ class PredictionRenderer:
         if unknown:
             known = ", ".join(f"'{head}'" for head in model.decoders)
             raise NotFoundError(f"model '{model.name}' has no head '{unknown[0]}'; it has {known}")
-        self._decoders = [(head, *found) for head, found in model.decoders.items() if not heads or head in heads]
-        self._options = _read_options(chosen)
+        self._decoders = {head: found for head, found in model.decoders.items() if not heads or head in heads}
+        self._options = _read_options(chosen, self._decoders.values())
+        self._output_names = model.output_names
+        read = {output for decoder in self._decoders.values() for output in decoder.reads}
+        self._is_padded = any(self._output_names[axis.tensor] in read for axis, _ in model.inputs.padding.outputs)
         opening = PredictResponse(model=model.name, version=model.version)
         # The part of an answer that depends on nothing but its number of rows.
         self._opening = functools.lru_cache(maxsize=256)(
@@ -130,29 +134,47 @@ class PredictionRenderer:
 
     def render(self, outputs: Outputs, requests: Sequence[InferenceRequest]) -> Iterator[bytes]:
         """Yield the answer of each request."""
-        encoders = [
-            prediction_encoder(head, decoder.decode(outputs[index], self._options))
-            for head, decoder, index in self._decoders
-        ]
+        encoders = self._encoders(outputs)
         for request in requests:
+            start, stop = request.start, request.stop
+            if self._is_padded:
+                encoders = self._encoders(own_outputs(outputs, request))
+                start, stop = 0, request.rows
             parts: list[bytes | memoryview] = [self._opening(request.rows)]
             if request.id:
                 parts += delimited(_ID, request.id.encode())
             for encode in encoders:
-                parts += delimited(_PREDICTIONS, encode(request.start, request.stop))
+                parts += delimited(_PREDICTIONS, encode(start, stop))
             if self._streamed:
                 parts[:0] = (_RESPONSE, encode_varint(sum(map(len, parts))))
             yield b"".join(parts)
 
+    def _encoders(self, outputs: Outputs) -> list[RowEncoder]:
+        named = dict(zip(self._output_names, outputs, strict=True))
+        return [
+            prediction_encoder(head, decoder.decode(named, self._options)) for head, decoder in self._decoders.items()
+        ]
 
-def _read_options(options: PredictOptions) -> DecodeOptions:
-    threshold = options.threshold if options.HasField("threshold") else None
+
+def _read_options(options: PredictOptions, decoders: Iterable[Decoder]) -> DecodeOptions:
     try:
-        return DecodeOptions(
-            options.top_k, threshold, options.include_probabilities, options.include_entropy, options.include_margin
+        read = DecodeOptions(
+            top_k=options.top_k,
+            threshold=options.threshold if options.HasField("threshold") else None,
+            include_probabilities=options.include_probabilities,
+            include_entropy=options.include_entropy,
+            include_margin=options.include_margin,
+            confidence_level=options.confidence_level if options.HasField("confidence_level") else None,
+            include_groups=options.include_groups,
+            half_precision=options.half_precision,
+            mask_encoding=options.mask_encoding,
+            relative_coordinates=options.relative_coordinates,
         )
+        for decoder in decoders:
+            decoder.check(read)
     except ValueError as error:
         raise InvalidArgumentError(str(error)) from None
+    return read
 
 
 def _parse_predict_request(request: bytes) -> tuple[Any, list[tuple[Tensor, bytes | memoryview]]]:

@@ -38,7 +38,7 @@ def test_carries_a_signature_that_decodes(session):
     assert (head.name, head.output) == (HEAD, OUTPUT)
     assert [spec.name for spec in signature.inputs] == [spec.name for spec in session.get_inputs()]
     assert [list(spec.shape) for spec in signature.inputs] == [[-1, 10]]
-    columns = decoder_for(head, 3).decode(np.array([[0, 5, 1]], np.float32), DecodeOptions())
+    columns = decoder_for(head, signature.outputs).decode({OUTPUT: np.array([[0, 5, 1]], np.float32)}, DecodeOptions())
     assert list(columns.labels) == [LABELS[1]]
 
 

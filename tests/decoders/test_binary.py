@@ -10,14 +10,15 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from headgate.decoders import DecodeOptions, decoder_for
-from headgate.v1 import ACTIVATION_LOGITS, ACTIVATION_PROBABILITIES, BinaryHead, Head
+from headgate.v1 import ACTIVATION_LOGITS, ACTIVATION_PROBABILITIES, BinaryHead, DataType, Head, TensorSpec
 
 LABELS = ["benign", "malignant"]
 
 
 def decode(output, units, activation=ACTIVATION_LOGITS, options=DecodeOptions(), **fields):  # noqa: B008
     head = Head(name="h", output="o", activation=activation, binary=BinaryHead(labels=LABELS, **fields))
-    return decoder_for(head, units).decode(output, options)
+    spec = TensorSpec(name="o", datatype=DataType.DATA_TYPE_FP32, shape=[-1, *output.shape[1:]])
+    return decoder_for(head, [spec]).decode({"o": output}, options)
 
 
 @pytest.mark.parametrize("positive", [0, 1])

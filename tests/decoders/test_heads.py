@@ -9,16 +9,22 @@ from headgate.v1 import (
     ACTIVATION_LOGITS,
     ACTIVATION_PROBABILITIES,
     BinaryHead,
+    DataType,
     Head,
     MulticlassHead,
     MultilabelHead,
     RegressionHead,
     TargetScaling,
+    TensorSpec,
 )
 
 
 def head(activation=ACTIVATION_LOGITS, **kind):
     return Head(name="h", output="o", activation=activation, **kind)
+
+
+def outputs(units):
+    return [TensorSpec(name="o", datatype=DataType.DATA_TYPE_FP32, shape=[-1, units])]
 
 
 def regression(**fields):
@@ -52,8 +58,8 @@ def binary(**fields):
     ],
 )
 def test_sound_heads_pass(head, units):
-    decoder = decoder_for(head, units)
-    assert (decoder.head, decoder.units) == ("h", units)
+    decoder = decoder_for(head, outputs(units))
+    assert (decoder.head, decoder.reads) == ("h", {"o": (-1, units)})
 
 
 @pytest.mark.parametrize(
@@ -99,7 +105,7 @@ def test_sound_heads_pass(head, units):
 )
 def test_errors_name_the_head_and_the_field(head, units, field):
     with pytest.raises(HeadError) as caught:
-        decoder_for(head, units)
+        decoder_for(head, outputs(units))
     assert (caught.value.head, caught.value.field) == (head.name, field)
     assert str(caught.value).startswith(f"head '{head.name}': {field} ")
     assert "\n" not in str(caught.value)
@@ -134,7 +140,7 @@ def test_errors_name_the_head_and_the_field(head, units, field):
 )
 def test_messages(head, units, message):
     with pytest.raises(HeadError) as caught:
-        decoder_for(head, units)
+        decoder_for(head, outputs(units))
     assert str(caught.value) == message
 
 

@@ -9,7 +9,7 @@ from sklearn.linear_model import LogisticRegression
 
 from headgate.decoders import DecodeOptions, decoder_for
 from headgate.decoders.multiclass import best_classes
-from headgate.v1 import ACTIVATION_LOGITS, ACTIVATION_PROBABILITIES, Head, MulticlassHead
+from headgate.v1 import ACTIVATION_LOGITS, ACTIVATION_PROBABILITIES, DataType, Head, MulticlassHead, TensorSpec
 
 EVERYTHING = {"include_probabilities": True, "include_entropy": True, "include_margin": True}
 
@@ -17,7 +17,8 @@ EVERYTHING = {"include_probabilities": True, "include_entropy": True, "include_m
 def decode(output, activation=ACTIVATION_LOGITS, head_top_k=0, **options):
     labels = [f"class {index}" for index in range(output.shape[1])]
     head = Head(name="h", output="o", activation=activation, multiclass=MulticlassHead(labels=labels, top_k=head_top_k))
-    return decoder_for(head, len(labels)).decode(output, DecodeOptions(**options))
+    spec = TensorSpec(name="o", datatype=DataType.DATA_TYPE_FP32, shape=[-1, *output.shape[1:]])
+    return decoder_for(head, [spec]).decode({"o": output}, DecodeOptions(**options))
 
 
 @pytest.mark.parametrize("top_k", [0, 1, 3, 5000])

@@ -7,13 +7,14 @@ from hypothesis.extra import numpy as hnp
 from sklearn.preprocessing import MultiLabelBinarizer
 
 from headgate.decoders import DecodeOptions, decoder_for
-from headgate.v1 import ACTIVATION_LOGITS, ACTIVATION_PROBABILITIES, Head, MultilabelHead
+from headgate.v1 import ACTIVATION_LOGITS, ACTIVATION_PROBABILITIES, DataType, Head, MultilabelHead, TensorSpec
 
 
 def decode(output, activation=ACTIVATION_LOGITS, thresholds=(), **options):
     head = Head(name="h", output="o", activation=activation)
     head.multilabel.CopyFrom(MultilabelHead(labels=names(output.shape[1]), thresholds=thresholds))
-    return decoder_for(head, output.shape[1]).decode(output, DecodeOptions(**options))
+    spec = TensorSpec(name="o", datatype=DataType.DATA_TYPE_FP32, shape=[-1, *output.shape[1:]])
+    return decoder_for(head, [spec]).decode({"o": output}, DecodeOptions(**options))
 
 
 def names(classes):

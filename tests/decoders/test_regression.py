@@ -3,12 +3,13 @@ import pytest
 from sklearn.preprocessing import StandardScaler
 
 from headgate.decoders import DecodeOptions, decoder_for
-from headgate.v1 import ACTIVATION_LINEAR, Head, RegressionHead, TargetScaling
+from headgate.v1 import ACTIVATION_LINEAR, DataType, Head, RegressionHead, TargetScaling, TensorSpec
 
 
 def decode(output, **fields):
     head = Head(name="h", output="o", activation=ACTIVATION_LINEAR, regression=RegressionHead(**fields))
-    return decoder_for(head, output.shape[1]).decode(output, DecodeOptions())
+    spec = TensorSpec(name="o", datatype=DataType.DATA_TYPE_FP32, shape=[-1, *output.shape[1:]])
+    return decoder_for(head, [spec]).decode({"o": output}, DecodeOptions())
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])

@@ -388,7 +388,7 @@ class TestStartupErrors:
     def test_wrong_head(self, tmp_path):
         signature = '{"schema_version": 1, "heads": [{"name": "h", "output": "z", "regression": {}}]}'
         write_model(tmp_path, "light", {"headgate.signature": signature})
-        assert "head 'h' reads output 'z', but the graph has y" in self.run(tmp_path)
+        assert "head 'h': output is 'z'; the model's outputs are y" in self.run(tmp_path)
 
     def test_port_is_taken(self, repository):
         with socket.create_server(("127.0.0.1", 0)) as taken:

@@ -23,7 +23,13 @@ def floats(*values):
 
 
 REGRESSION = RegressionColumns(
-    np.array([[1.5, -np.inf], [np.nan, np.nan], [1e300, 3]]), np.array([True, False, True]), ("a", "b"), ("kg",)
+    np.array([[1.5, -np.inf], [np.nan, np.nan], [1e300, 3]]),
+    np.array([True, False, True]),
+    ("a", "b"),
+    ("kg",),
+    np.array([[1.0, -np.inf], [np.nan, np.nan], [1e299, 2]]),
+    np.array([[2.0, 0], [np.nan, np.nan], [2e300, 4]]),
+    0.9,
 )
 BINARY = BinaryColumns(
     text("yes", "", "no"),
@@ -32,6 +38,7 @@ BINARY = BinaryColumns(
     np.array([True, False, True]),
     "yes",
     0.7,
+    np.array([False, False, True]),
 )
 MULTICLASS = MulticlassColumns(
     text("c", "a", "", "", "b", "c").reshape(3, 2),
@@ -42,6 +49,13 @@ MULTICLASS = MulticlassColumns(
     floats(0.3, 0.1, 0.6, np.nan, np.nan, np.nan, 0.05, 0.9, 0.05).reshape(3, 3),
     floats(0.8, np.nan, 0.1),
     floats(0.3, np.nan, 0.85),
+    np.array([True, False, False]),
+    np.array([0, 2, 2, 3]),
+    text("c", "a", "b"),
+    np.array([2, 0, 1], np.int32),
+    0.95,
+    floats(0.4, 0.6, np.nan, np.nan, 0.95, 0.05).reshape(3, 2),
+    ("ab", "c only"),
 )
 MULTILABEL = MultilabelColumns(
     np.array([0, 2, 2, 3]),
@@ -54,9 +68,12 @@ MULTILABEL = MultilabelColumns(
 )
 FULL = [REGRESSION, BINARY, MULTICLASS, MULTILABEL]
 BARE = [
-    dataclasses.replace(REGRESSION, target_names=(), units=()),
-    dataclasses.replace(MULTICLASS, probabilities=None, entropies=None, margins=None),
-    dataclasses.replace(MULTICLASS, probabilities=None, margins=None),
+    dataclasses.replace(REGRESSION, target_names=(), units=(), lower=None, upper=None, confidence_level=0.0),
+    dataclasses.replace(BINARY, abstained=None),
+    MulticlassColumns(
+        MULTICLASS.top_labels, MULTICLASS.top_indices, MULTICLASS.top_scores, MULTICLASS.classes, MULTICLASS.valid
+    ),
+    dataclasses.replace(MULTICLASS, probabilities=None, margins=None, abstained=None),
     dataclasses.replace(MULTILABEL, probabilities=None),
 ]
 
@@ -105,7 +122,7 @@ def test_rows_take_their_own_entries(columns):
         part.ClearField("invalid_rows")
         joined.MergeFrom(part)
     kind = whole.WhichOneof("columns")
-    per_head = {"target_names", "units", "thresholds"}
+    per_head = {"target_names", "units", "thresholds", "group_names"}
     for field, values in getattr(whole, kind).ListFields():
         joined_values = getattr(getattr(joined, kind), field.name)
         expected = list(values) * 3 if field.name in per_head else values

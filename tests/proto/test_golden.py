@@ -10,15 +10,18 @@ from headgate.v1 import (
     ACTIVATION_LOGITS,
     ACTIVATION_PROBABILITIES,
     BinaryHead,
+    DataType,
     GoldenExamples,
     Head,
     MulticlassHead,
     MultilabelHead,
     PredictOptions,
     RegressionHead,
+    TensorSpec,
 )
 from headgate.v1.columns import columns_from_prediction
-from headgate.v1.golden import changed_rows, golden_from_bytes, golden_to_bytes
+from headgate.v1.columns.comparison import changed_rows
+from headgate.v1.golden import golden_from_bytes, golden_to_bytes
 from headgate.v1.tensors import numpy_from_tensor
 
 KINDS = {
@@ -31,8 +34,9 @@ KINDS = {
 
 def decode(kind, *rows):
     activation, message, units = KINDS[kind]
-    decoder = decoder_for(Head(name=kind, output="o", activation=activation, **{kind: message}), units)
-    return decoder.decode(np.array(rows, np.float32), DecodeOptions(include_probabilities=True))
+    spec = TensorSpec(name="o", datatype=DataType.DATA_TYPE_FP32, shape=[-1, units])
+    decoder = decoder_for(Head(name=kind, output="o", activation=activation, **{kind: message}), [spec])
+    return decoder.decode({"o": np.array(rows, np.float32)}, DecodeOptions(include_probabilities=True))
 
 
 @pytest.fixture

@@ -12,9 +12,10 @@ from headgate.decoders import DecodeOptions, decoder_for
 from headgate.server import BatchingConfig, ModelConfig, StartupError
 from headgate.server.model import LoadedModel
 from headgate.server.repository import ModelRepository, ModelState
-from headgate.v1 import PaddedInput, PaddedOutput, Padding, PredictOptions, Tolerance, Verification
+from headgate.v1 import PaddedInput, PaddedOutput, Padding, PredictOptions, TensorSpec, Tolerance, Verification
 from headgate.v1.golden import GOLDEN_FILE, golden_to_bytes
 from headgate.v1.signatures import METADATA_KEY, signature_from_json, signature_to_json
+from headgate.v1.tensors import data_type_of
 
 ROWS = np.array([[1, 2, 3, 0], [4, 0, 1, 9], [0, 7, 0, 0]], np.float32)
 #: What Keras is said to answer to them: each unit is off by another error.
@@ -32,10 +33,12 @@ def write_golden(tmp_path, write_model):
         metadata = {entry.key: entry.value for entry in model.metadata_props}
         signature = signature_from_json(metadata.get(METADATA_KEY, '{"schema_version": 1}'))
         options = PredictOptions(include_probabilities=True)
+        specs = [
+            TensorSpec(name=name, datatype=data_type_of(array.dtype), shape=[-1, *array.shape[1:]])
+            for name, array in outputs.items()
+        ]
         predictions = {
-            head.name: decoder_for(head, outputs[head.output].shape[1]).decode(
-                outputs[head.output], DecodeOptions(include_probabilities=True)
-            )
+            head.name: decoder_for(head, specs).decode(outputs, DecodeOptions(include_probabilities=True))
             for head in signature.heads
         }
         content = golden_to_bytes(inputs, outputs, options, predictions)

@@ -57,14 +57,15 @@ def execution(**entries):
 class TestHeads:
     def test_order_and_outputs(self, load):
         model = load("twins")
-        assert [(name, index) for name, (_, index) in model.decoders.items()] == [("total", 1), ("pair", 0)]
+        assert [*model.decoders] == ["total", "pair"]
+        assert [list(decoder.reads) for decoder in model.decoders.values()] == [["total"], ["same"]]
         assert model.signature.heads[0].name == "total"
 
     @pytest.mark.parametrize(
         ("graph", "heads", "message"),
         [
             (None, [Head(name="h", output="nothing", **MULTICLASS)],
-             "head 'h' reads output 'nothing', but the graph has logits"),
+             "head 'h': output is 'nothing'; the model's outputs are logits"),
             (None, [Head(name="h", output="logits", **MULTICLASS)] * 2, "two heads are named 'h'"),
             (None, [Head(name="h", output="logits", activation=ACTIVATION_LOGITS, multiclass={"labels": ["a", "b"]})],
              "head 'h': multiclass.labels has 2 entries"),
@@ -74,9 +75,9 @@ class TestHeads:
             (None, [Head(name="h", output="logits", activation=ACTIVATION_PROBABILITIES, binary=BinaryHead())],
              "head 'h': "),
             (INT_OUTPUT, [Head(name="h", output="y", **MULTICLASS)],
-             "head 'h' reads output 'y', which is INT64 [batch,3]; it must be floating point numbers of shape"),
+             "head 'h': output 'y' is INT64 [batch,3]; a head reads floating point numbers"),
             (IMAGES, [Head(name="h", output="y", **REGRESSION)],
-             "head 'h' reads output 'y', which is FP32 [batch,4,4]; it must be floating point numbers of shape"),
+             "head 'h': output 'y' is FP32 [batch,4,4]; a regression head reads floating point numbers of shape"),
             (FREE_UNITS, [Head(name="h", output="y", **REGRESSION)], "head 'h': output 'y' has -1 units"),
         ],
     )  # fmt: skip

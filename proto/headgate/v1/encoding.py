@@ -7,7 +7,8 @@ bytes to it. The encoding is protobuf's (https://protobuf.dev/programming-guides
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from functools import cache, lru_cache
 from typing import Any
 
@@ -15,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headgate.v1 import prediction_pb2 as pb
-from headgate.v1.columns import BinaryColumns, Columns, MulticlassColumns, MultilabelColumns, RegressionColumns
+from headgate.v1.columns import Columns, MulticlassColumns, OffsetArray
+from headgate.v1.columns.layout import Column, Offsets, layout_of, shared_values
 
 #: Serialises the rows from start to stop (exclusive).
 RowEncoder = Callable[[int, int], bytes]
@@ -59,13 +61,14 @@ def delimited(tag: bytes, value: bytes | memoryview) -> tuple[bytes, bytes, byte
 def prediction_encoder(head: str, columns: Columns) -> RowEncoder:
     """Return a function that gives the serialised Prediction of any rows of a head's columns.
 
+    >>> from headgate.v1.columns import RegressionColumns
     >>> columns = RegressionColumns(np.array([[1.5], [2.5]]), np.array([True, True]))
     >>> encode = prediction_encoder("price", columns)
     >>> list(pb.Prediction.FromString(encode(1, 2)).regression.values)
     [2.5]
     """
-    field, encode_columns = _columns_encoder(columns)
-    opening = _constant(pb.Prediction, head=head) + tag_of(pb.Prediction, field)
+    encode_columns = _columns_encoder(columns)
+    opening = _constant(pb.Prediction, head=head) + tag_of(pb.Prediction, layout_of(type(columns)).kind)
     if np.count_nonzero(columns.valid) == len(columns.valid):
 
         def encode(start: int, stop: int) -> bytes:
@@ -83,60 +86,61 @@ def prediction_encoder(head: str, columns: Columns) -> RowEncoder:
     return encode_with_invalid_rows
 
 
-def _columns_encoder(columns: Columns) -> tuple[str, RowEncoder]:
-    match columns:
-        case RegressionColumns():
-            return "regression", _regression(columns)
-        case BinaryColumns():
-            return "binary", _binary(columns)
-        case MulticlassColumns():
-            return "multiclass", _multiclass(columns)
-        case MultilabelColumns():
-            return "multilabel", _multilabel(columns)
+def _columns_encoder(columns: Columns) -> RowEncoder:
+    # Rows that hold a label and its score alone are the most usual answer.
+    if isinstance(columns, MulticlassColumns) and columns.top_indices.shape[1] == 1 and not _has_extras(columns):
+        return _top_label(columns)
+    return _all_columns(columns)
 
 
-def _regression(columns: RegressionColumns) -> RowEncoder:
-    message = pb.RegressionColumns
-    targets = columns.values.shape[1]
-    values = _fixed(message, "values", columns.values, np.dtype("<f8"), targets)
-    shared = _constant(message, targets=targets, target_names=columns.target_names, units=columns.units)
-    return lambda start, stop: values(start, stop) + shared
-
-
-def _binary(columns: BinaryColumns) -> RowEncoder:
-    message = pb.BinaryColumns
-    labels = _text(message, "labels", columns.labels, 1)
-    probabilities = _fixed(message, "probabilities", columns.probabilities, np.dtype("<f4"), 1)
-    positives = _fixed(message, "positives", columns.positives, np.dtype(np.bool_), 1)
-    shared = _constant(message, positive_label=columns.positive_label, threshold=columns.threshold)
-    return lambda start, stop: b"".join(
-        (labels(start, stop), probabilities(start, stop), positives(start, stop), shared)
-    )
-
-
-def _multiclass(columns: MulticlassColumns) -> RowEncoder:
-    extras = (columns.probabilities, columns.entropies, columns.margins)
-    is_plain = all(extra is None for extra in extras)
-    return _top_label(columns) if columns.top_indices.shape[1] == 1 and is_plain else _multiclass_rows(columns)
-
-
-def _multiclass_rows(columns: MulticlassColumns) -> RowEncoder:
-    message = pb.MulticlassColumns
-    k = columns.top_indices.shape[1]
-    float32 = np.dtype("<f4")
-    parts = [
-        _text(message, "labels", columns.top_labels, k),
-        _varints(message, "indices", columns.top_indices, k),
-        _fixed(message, "scores", columns.top_scores, float32, k),
+def _all_columns(columns: Columns) -> RowEncoder:
+    """Encode the columns of any kind as its layout says."""
+    layout = layout_of(type(columns))
+    message = layout.message
+    constant = _constant(message, **shared_values(columns))
+    parts: list[RowEncoder] = [
+        _numbers_or_text(message, column, array)
+        for name, column in layout.per_row.items()
+        if (array := getattr(columns, name)) is not None
     ]
-    if columns.probabilities is not None:
-        parts.append(_fixed(message, "probabilities", columns.probabilities, float32, columns.classes))
-    if columns.entropies is not None:
-        parts.append(_fixed(message, "entropies", columns.entropies, float32, 1))
-    if columns.margins is not None:
-        parts.append(_fixed(message, "margins", columns.margins, float32, 1))
-    shared = _constant(message, k=k, classes=columns.classes)
-    return lambda start, stop: b"".join([shared, *[part(start, stop) for part in parts]])
+    for name, offsets in layout.offsets.items():
+        if (all_offsets := getattr(columns, name)) is not None:
+            entries = [
+                _numbers_or_text(message, layout.ragged[each], getattr(columns, each)) for each in offsets.ragged
+            ]
+            parts.append(_ragged(message, offsets, all_offsets, entries, len(columns)))
+    return lambda start, stop: b"".join([constant, *[part(start, stop) for part in parts]])
+
+
+def _ragged(
+    message: Any, offsets: Offsets, all_offsets: OffsetArray, entries: Sequence[RowEncoder], rows: int
+) -> RowEncoder:
+    """Encode the counts of columns of which rows own different numbers of entries, and their entries."""
+    counts = np.diff(all_offsets)
+    lists = len(counts) // rows if rows else 0
+    encode_counts = _varints(message, offsets.wire, counts, lists)
+    first_of = all_offsets[:: lists or 1].tolist()
+
+    def encode(start: int, stop: int) -> bytes:
+        own = [entry(first_of[start], first_of[stop]) for entry in entries]
+        return b"".join([encode_counts(start, stop), *own])
+
+    return encode
+
+
+def _numbers_or_text(message: Any, column: Column, array: NDArray[Any]) -> RowEncoder:
+    per_row = math.prod(array.shape[1:])
+    if column.as_bytes:
+        return _bytes(message, column.wire, array)
+    if array.dtype.kind == "O":
+        return _text(message, column.wire, array, per_row)
+    if array.dtype.kind in "iu":
+        return _varints(message, column.wire, array, per_row)
+    return _fixed(message, column.wire, array, column.dtype.newbyteorder("<"), per_row)
+
+
+def _has_extras(columns: Columns) -> bool:
+    return any(getattr(columns, name) is not None for name in layout_of(type(columns)).optional)
 
 
 def _top_label(columns: MulticlassColumns) -> RowEncoder:
@@ -149,7 +153,7 @@ def _top_label(columns: MulticlassColumns) -> RowEncoder:
     def encode(start: int, stop: int) -> bytes:
         nonlocal several_rows
         if stop - start != 1:
-            several_rows = several_rows or _multiclass_rows(columns)
+            several_rows = several_rows or _all_columns(columns)
             return several_rows(start, stop)
         return _before_score(labels[start], indices[start], classes) + scores[4 * start : 4 * stop]
 
@@ -161,28 +165,6 @@ def _before_score(label: str, index: int, classes: int) -> bytes:
     message = pb.MulticlassColumns
     rest = _constant(message, k=1, labels=(label,), indices=(index,), classes=classes)
     return rest + tag_of(message, "scores") + encode_varint(4)
-
-
-def _multilabel(columns: MultilabelColumns) -> RowEncoder:
-    message = pb.MultilabelColumns
-    offsets = columns.offsets.tolist()
-    counts = _varints(message, "counts", np.diff(columns.offsets), 1)
-    entries = [
-        _text(message, "labels", columns.labels, 1),
-        _varints(message, "indices", columns.indices, 1),
-        _fixed(message, "scores", columns.scores, np.dtype("<f4"), 1),
-    ]
-    classes = len(columns.thresholds)
-    shared = _constant(message, classes=classes, thresholds=tuple(columns.thresholds.tolist()))
-    rows = [counts]
-    if columns.probabilities is not None:
-        rows.append(_fixed(message, "probabilities", columns.probabilities, np.dtype("<f4"), classes))
-
-    def encode(start: int, stop: int) -> bytes:
-        first, last = offsets[start], offsets[stop]
-        return b"".join([shared, *[part(start, stop) for part in rows], *[part(first, last) for part in entries]])
-
-    return encode
 
 
 @lru_cache(maxsize=4096)
@@ -214,6 +196,15 @@ def _varints(message: Any, field: str, array: NDArray[Any], per_row: int) -> Row
         return tag + encode_varint(len(rows)) + rows if rows else b""
 
     return encode
+
+
+def _bytes(message: Any, field: str, array: NDArray[Any]) -> RowEncoder:
+    """Encode a column of which each row is one field of bytes, little-endian."""
+    tag = tag_of(message, field)
+    rows = array.astype(array.dtype.newbyteorder("<"), copy=False)
+    return lambda start, stop: b"".join(
+        part for row in range(start, stop) for part in delimited(tag, rows[row].tobytes())
+    )
 
 
 def _text(message: Any, field: str, array: NDArray[np.object_], per_row: int) -> RowEncoder:

@@ -1,21 +1,13 @@
 """Golden examples: a request and what Keras answers to it, in a file beside the model (see golden.proto)."""
 
-import dataclasses
 import hashlib
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 
-from headgate.v1.columns import (
-    BinaryColumns,
-    BoolArray,
-    Columns,
-    MulticlassColumns,
-    MultilabelColumns,
-)
+from headgate.v1.columns import Columns
 from headgate.v1.encoding import prediction_encoder
 from headgate.v1.golden_pb2 import GoldenExamples
 from headgate.v1.prediction_pb2 import Prediction
@@ -23,8 +15,6 @@ from headgate.v1.prediction_service_pb2 import PredictOptions, PredictRequest, P
 from headgate.v1.tensors import numpy_from_tensor, tensor_from_numpy
 
 GOLDEN_FILE = "golden.binpb"
-#: What decoded numbers may differ by: processors compute exp differently.
-_RELATIVE, _ABSOLUTE = 1e-5, 1e-6
 
 
 def golden_to_bytes(
@@ -83,47 +73,3 @@ def golden_from_bytes(content: bytes, sha256: str = "") -> GoldenExamples:
     if not rows or not golden.outputs or any(len(numpy_from_tensor(tensor)) != rows for tensor in tensors):
         raise ValueError("it holds no golden examples of one number of rows")
     return golden
-
-
-def changed_rows(expected: Columns, actual: Columns) -> list[int]:
-    """Return the rows for which a head says another thing: another label, or another number beyond rounding.
-
-    A label that won by no more than rounding may be another one.
-    """
-    if type(expected) is not type(actual) or len(expected) != len(actual):
-        return list(range(len(expected)))
-    close_calls = _close_calls(expected)
-    return [
-        row
-        for row in range(len(expected))
-        if not close_calls[row] and not _equal(expected.rows(row, row + 1), actual.rows(row, row + 1))
-    ]
-
-
-def _equal(expected: Columns, actual: Columns) -> bool:
-    for field in dataclasses.fields(expected):
-        wanted, got = np.asarray(getattr(expected, field.name)), np.asarray(getattr(actual, field.name))
-        if wanted.shape != got.shape:
-            return False
-        if wanted.dtype.kind == "f":
-            if not np.allclose(got, wanted, _RELATIVE, _ABSOLUTE, equal_nan=True):
-                return False
-        elif not np.array_equal(wanted, got):
-            return False
-    return True
-
-
-def _close_calls(columns: Columns) -> BoolArray:
-    """Return the rows that another rounding could give another label; `probabilities` have to be there."""
-    match columns:
-        case BinaryColumns():
-            gaps = columns.probabilities[:, None] - columns.threshold
-        case MulticlassColumns(probabilities=np.ndarray() as probabilities):
-            k = columns.top_scores.shape[1]
-            gaps = np.diff(np.sort(probabilities)[:, ::-1][:, : k + 1])
-        case MultilabelColumns(probabilities=np.ndarray() as probabilities):
-            gaps = probabilities - columns.thresholds
-        case _:
-            gaps = np.empty((len(columns), 0))
-    close: BoolArray = (np.abs(gaps) <= _ABSOLUTE).any(axis=1)
-    return close

@@ -10,6 +10,17 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class MaskEncoding(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    MASK_ENCODING_UNSPECIFIED: _ClassVar[MaskEncoding]
+    MASK_ENCODING_CLASS_MAP: _ClassVar[MaskEncoding]
+    MASK_ENCODING_RUN_LENGTHS: _ClassVar[MaskEncoding]
+    MASK_ENCODING_NONE: _ClassVar[MaskEncoding]
+MASK_ENCODING_UNSPECIFIED: MaskEncoding
+MASK_ENCODING_CLASS_MAP: MaskEncoding
+MASK_ENCODING_RUN_LENGTHS: MaskEncoding
+MASK_ENCODING_NONE: MaskEncoding
+
 class PredictRequest(_message.Message):
     __slots__ = ("model", "version", "id", "inputs", "options", "priority", "queue_timeout_us")
     MODEL_FIELD_NUMBER: _ClassVar[int]
@@ -29,20 +40,30 @@ class PredictRequest(_message.Message):
     def __init__(self, model: _Optional[str] = ..., version: _Optional[int] = ..., id: _Optional[str] = ..., inputs: _Optional[_Iterable[_Union[_tensor_pb2.Tensor, _Mapping]]] = ..., options: _Optional[_Union[PredictOptions, _Mapping]] = ..., priority: _Optional[int] = ..., queue_timeout_us: _Optional[int] = ...) -> None: ...
 
 class PredictOptions(_message.Message):
-    __slots__ = ("heads", "top_k", "threshold", "include_probabilities", "include_entropy", "include_margin")
+    __slots__ = ("heads", "top_k", "threshold", "include_probabilities", "include_entropy", "include_margin", "confidence_level", "include_groups", "half_precision", "mask_encoding", "relative_coordinates")
     HEADS_FIELD_NUMBER: _ClassVar[int]
     TOP_K_FIELD_NUMBER: _ClassVar[int]
     THRESHOLD_FIELD_NUMBER: _ClassVar[int]
     INCLUDE_PROBABILITIES_FIELD_NUMBER: _ClassVar[int]
     INCLUDE_ENTROPY_FIELD_NUMBER: _ClassVar[int]
     INCLUDE_MARGIN_FIELD_NUMBER: _ClassVar[int]
+    CONFIDENCE_LEVEL_FIELD_NUMBER: _ClassVar[int]
+    INCLUDE_GROUPS_FIELD_NUMBER: _ClassVar[int]
+    HALF_PRECISION_FIELD_NUMBER: _ClassVar[int]
+    MASK_ENCODING_FIELD_NUMBER: _ClassVar[int]
+    RELATIVE_COORDINATES_FIELD_NUMBER: _ClassVar[int]
     heads: _containers.RepeatedScalarFieldContainer[str]
     top_k: int
     threshold: float
     include_probabilities: bool
     include_entropy: bool
     include_margin: bool
-    def __init__(self, heads: _Optional[_Iterable[str]] = ..., top_k: _Optional[int] = ..., threshold: _Optional[float] = ..., include_probabilities: bool = ..., include_entropy: bool = ..., include_margin: bool = ...) -> None: ...
+    confidence_level: float
+    include_groups: bool
+    half_precision: bool
+    mask_encoding: MaskEncoding
+    relative_coordinates: bool
+    def __init__(self, heads: _Optional[_Iterable[str]] = ..., top_k: _Optional[int] = ..., threshold: _Optional[float] = ..., include_probabilities: bool = ..., include_entropy: bool = ..., include_margin: bool = ..., confidence_level: _Optional[float] = ..., include_groups: bool = ..., half_precision: bool = ..., mask_encoding: _Optional[_Union[MaskEncoding, str]] = ..., relative_coordinates: bool = ...) -> None: ...
 
 class PredictResponse(_message.Message):
     __slots__ = ("model", "version", "id", "rows", "predictions")

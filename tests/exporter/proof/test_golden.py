@@ -27,7 +27,7 @@ def run_of(rows, columns=2, origin="random"):
     ],
 )
 def test_as_many_rows_as_there_is_room_for(runs, rows):
-    content = golden_examples(runs, [])
+    content = golden_examples(runs, [], [])
     assert (None if content is None else golden_from_bytes(content).response.rows) == rows
 
 
