@@ -4,7 +4,10 @@ import csv
 import io
 import json
 import math
+import os
 import sys
+import zipfile
+import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +20,9 @@ from headgate.v1.tensors import NUMPY_DTYPES
 
 if TYPE_CHECKING:
     from headgate.client import Inputs
+
+#: What numpy and zipfile raise for damaged and for crafted files.
+_UNREADABLE = (ValueError, EOFError, MemoryError, NotImplementedError, RuntimeError, zipfile.BadZipFile, zlib.error)
 
 
 def read_inputs(source: str, signature: Signature) -> "Inputs":
@@ -41,7 +47,7 @@ def read_inputs(source: str, signature: Signature) -> "Inputs":
     path = Path(source)
     match path.suffix.lower():
         case ".json":
-            return _from_json(_text_of(path), source)
+            return _from_json(text_of(path), source)
         case ".npy" | ".npz":
             return read_arrays(path)
         case ".csv":
@@ -59,14 +65,25 @@ def read_arrays(path: Path) -> NDArray[Any] | dict[str, NDArray[Any]]:
         OSError: the file cannot be opened.
     """
     try:
-        loaded = np.load(path, allow_pickle=False)
-        if isinstance(loaded, np.ndarray):
-            return loaded
-        with loaded:
+        # numpy does not close what it opens where it is damaged.
+        with path.open("rb") as file:
+            loaded = np.load(file, allow_pickle=False)
+            if isinstance(loaded, np.ndarray):
+                return loaded
+            size = sum(entry.file_size for entry in loaded.zip.infolist())
+            if size > _memory_bytes():
+                raise CommandError(f"{path} holds {size:,} bytes, more than this machine has memory; give fewer rows")
             arrays: dict[str, NDArray[Any]] = dict(loaded)
-    except (ValueError, EOFError) as error:
-        raise CommandError(f"{path} cannot be read by numpy: {error}") from error
+    except _UNREADABLE as error:
+        reason = str(error)
+        if "pickle" in reason:
+            reason = "it holds Python objects, or is no such file; save texts as array.astype(str)"
+        raise CommandError(f"{path} cannot be read by numpy: {reason}") from error
     return arrays["arr_0"] if list(arrays) == ["arr_0"] else arrays
+
+
+def _memory_bytes() -> int:
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def read_named_arrays(path: Path) -> dict[str, NDArray[Any]]:
@@ -119,7 +136,7 @@ def read_columns(path: Path) -> dict[str, NDArray[Any]]:
 
 def _csv_lines(path: Path) -> list[list[str]]:
     try:
-        lines = [line for line in csv.reader(io.StringIO(_text_of(path), newline="")) if line]
+        lines = [line for line in csv.reader(io.StringIO(text_of(path), newline="")) if line]
     except csv.Error as error:
         raise CommandError(f"{path} is no .csv file: {error}") from error
     widths = {len(line) for line in lines}
@@ -128,9 +145,15 @@ def _csv_lines(path: Path) -> list[list[str]]:
     return lines
 
 
-def _text_of(path: Path) -> str:
+def text_of(path: Path) -> str:
+    """Read a text file.
+
+    Raises:
+        CommandError: it is no text in UTF-8.
+        OSError: it cannot be opened.
+    """
     try:
-        # Spreadsheets put a mark before the first name.
+        # Spreadsheets and some editors put a mark before the first character.
         return path.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise CommandError(f"{path} is no text in UTF-8: {error}") from error

@@ -1,6 +1,7 @@
 """`headgate predict`: ask a server."""
 
 import json
+from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -10,6 +11,14 @@ from headgate.cli.errors import CommandError
 if TYPE_CHECKING:
     from headgate.client import Predictions
     from headgate.v1 import Head, Signature
+
+
+class Masks(StrEnum):
+    """How segmentation's masks come."""
+
+    CLASS_MAP = "class-map"
+    RUN_LENGTHS = "run-lengths"
+    NONE = "none"
 
 
 def predict(
@@ -26,13 +35,29 @@ def predict(
     ],
     url: Annotated[str, typer.Option(help="The server's host and port.")] = "localhost:8001",
     version: Annotated[int, typer.Option(min=0, help="The model's version; 0 is the latest.")] = 0,
-    top_k: Annotated[int, typer.Option(min=0, help="Multiclass: labels a row; 0: as many as the model says.")] = 0,
+    top_k: Annotated[
+        int, typer.Option(min=0, help="How many labels, texts or boxes a row; 0: as many as the model says.")
+    ] = 0,
     threshold: Annotated[
-        float | None,
-        typer.Option(min=0, max=1, help="Binary and multilabel: instead of the model's own.", show_default=False),
+        float | None, typer.Option(min=0, max=1, help="Instead of the model's own.", show_default=False)
     ] = None,
     probabilities: Annotated[
         bool, typer.Option("--probabilities", help="The probabilities of all labels too.")
+    ] = False,
+    groups: Annotated[bool, typer.Option("--groups", help="The scores of groups of labels too.")] = False,
+    level: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            max=1,
+            help="Of intervals, or sets of labels: 0.9. 0: none, else the model's own.",
+            show_default=False,
+        ),
+    ] = None,
+    half_precision: Annotated[bool, typer.Option("--half-precision", help="Embeddings as float16.")] = False,
+    masks: Annotated[Masks, typer.Option(help="How segmentation's masks come.")] = Masks.CLASS_MAP,
+    relative: Annotated[
+        bool, typer.Option("--relative", help="Coordinates as fractions of the image's sides, not pixels.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
     timeout: Annotated[float, typer.Option(min=0, help="Seconds to wait for the server.")] = 30.0,
@@ -48,6 +73,7 @@ def predict(
       headgate predict digits --input images.npy --json
       headgate predict prices --input '{"area": [[72]], "rooms": [[3]]}'
       headgate predict heart --input '{"age": 61, "sex": 1, "bmi": 21.5}'
+      headgate predict streets --input photo.npy --masks run-lengths --json
       cat rows.json | headgate predict iris --url gpu1:8001 --input -
     """
     from headgate.cli.arrays import read_inputs
@@ -63,6 +89,11 @@ def predict(
                 top_k=top_k,
                 threshold=threshold,
                 include_probabilities=probabilities,
+                include_groups=groups,
+                confidence_level=level,
+                half_precision=half_precision,
+                mask_encoding=masks.name.lower(),  # type: ignore[arg-type]
+                relative_coordinates=relative,
             )
     except UnavailableError as error:
         raise CommandError(f"{url}: {error}") from error

@@ -101,7 +101,8 @@ class Client:
             timeout_s: how long the call may take (the first for a model: each of its two calls); None means as long as
                 the client says.
             request_id: any text; comes back as `Predictions.id` and stands in the server's log.
-            options: `heads`, `top_k`, `threshold`, `include_probabilities`, `include_entropy`, `include_margin`,
+            options: `heads`, `top_k`, `threshold`, `confidence_level`, `include_probabilities`, `include_entropy`,
+                `include_margin`, `include_groups`, `half_precision`, `mask_encoding`, `relative_coordinates`,
                 `priority`, `queue_timeout_us`; see `headgate.client.Options`.
         """
 

@@ -70,11 +70,33 @@ class Predictions(Mapping[str, Columns]):
 
         What stands for a head:
 
-        - regression: `values`, a list of `value` with the `target` and `unit` that the head gives it
-        - binary: `label`, `probability`, `positive`, `positive_label`, `threshold`
+        - regression: `values`, a list of `value` with the `target` and `unit` that the head gives it; with an interval
+          `lower` and `upper`, and beside `values` the `confidence_level`
+        - count: the same with `mean`; mean_variance: with `mean` and `standard_deviation`
+        - quantile: the same with `median` (None where the head's levels do not reach it) and `quantiles`, a list of
+          `level` and `value`
+        - anomaly: `score`, `anomalous` (None for a head without a threshold), `threshold`, `percentile` where the head
+          has them
+        - binary: `label`, `probability`, `positive`, `positive_label`, `threshold`; of a head that may abstain
+          `abstained` (the `label` is empty then)
         - multiclass: `label`, `index` and `score` of the best label; where k > 1 `top`, a list of the best k;
-          `probabilities`, `entropy`, `margin` where they were asked for
+          `probabilities`, `entropy`, `margin`, and `groups`, a list of `label` and `score`, where they were asked for;
+          of a head that may abstain `abstained`; with prediction sets `set`, a list of `label` and `index`, and the
+          `confidence_level`
+        - ordinal: `label`, `rank` (the position in the head's labels), `score` and `expected_rank`; `probabilities`
+          where they were asked for
         - multilabel: `labels`, a list of `label`, `index` and `score`; `probabilities` where they were asked for
+        - embedding: `vector`, and of a head with prototypes `nearest`, a list of `label`, `index` and `similarity`
+        - sequence_tags: `steps`, a list of `step`, `label`, `index` and `score`, and of a head with a scheme `spans`, a
+          list of `start`, `end` (the step after the last), `label` and `score`
+        - ctc: `text`, `log_probability` and `tokens` (the positions of its symbols in the head's labels) of the best
+          text; where k > 1 `top`, a list of the best k, or of fewer where no more are possible
+        - segmentation: `height`, `width`, `areas`, from label to the part of the pixels that has it; as asked for
+          `class_map`, a list of rows of positions in the head's labels, or `runs`, from label to run lengths
+        - keypoints: `points`, a list of `name`, `x`, `y`, and `score` where there is one; `relative`, whether they are
+          fractions of the image's sides rather than pixels
+        - detection: `detections`, a list of `label`, `index`, `score` and `box` (left, top, right, bottom), the best
+          first; `relative`, as of keypoints
         - None where the model gave NaN
         """
         heads = {name: plain_rows(columns) for name, columns in self.columns.items()}

@@ -1,13 +1,22 @@
 """Predict requests from arrays, checked against the model's signature."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, TypedDict
+from typing import Any, Literal, TypedDict
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from headgate.client.errors import InvalidRequestError
-from headgate.v1 import DataType, GetModelResponse, PredictOptions, PredictRequest, Signature, Tensor, TensorSpec
+from headgate.v1 import (
+    DataType,
+    GetModelResponse,
+    MaskEncoding,
+    PredictOptions,
+    PredictRequest,
+    Signature,
+    Tensor,
+    TensorSpec,
+)
 from headgate.v1.features import columns_of, stack_features
 from headgate.v1.input_meanings import abridged
 from headgate.v1.tensors import NUMPY_DTYPES, convert, data_type_name, format_shape, format_spec, tensor_from_numpy
@@ -16,17 +25,32 @@ from headgate.v1.tensors import NUMPY_DTYPES, convert, data_type_name, format_sh
 #: Features with names may come by name: `{name: column}`, rows `[{name: value}]`, or a DataFrame.
 Inputs = ArrayLike | Mapping[str, ArrayLike] | Sequence[Mapping[str, Any]]
 
+_MASK_ENCODINGS = {
+    "class_map": MaskEncoding.MASK_ENCODING_CLASS_MAP,
+    "run_lengths": MaskEncoding.MASK_ENCODING_RUN_LENGTHS,
+    "none": MaskEncoding.MASK_ENCODING_NONE,
+}
+
 
 class Options(TypedDict, total=False):
     """How to run and decode; the keyword arguments that `predict` and `stream_predict` share. All may be left out.
 
     Attributes:
         heads: the names of the heads to answer with; empty means all.
-        top_k: multiclass, how many labels a row; 0 means as many as the head says.
-        threshold: binary and multilabel, used instead of the head's own thresholds; in 0..1.
-        include_probabilities: multiclass and multilabel, the probabilities of all labels too.
+        top_k: multiclass, how many labels a row; embedding, how many of the nearest; ctc, how many texts; detection, at
+            most how many boxes. 0 means as many as the head says.
+        threshold: binary, multilabel, segmentation and detection, used instead of the head's own thresholds; in 0..1.
+        include_probabilities: multiclass, multilabel and ordinal, the probabilities of all labels too.
         include_entropy: multiclass, the entropy of each row too.
         include_margin: multiclass, the margin between the best two labels too.
+        confidence_level: regression, quantile, count and mean_variance, the level of intervals; multiclass, of sets of
+            labels. One of those that the head was calibrated for, or any that it can compute; 0 means none, None as the
+            head says.
+        include_groups: multiclass, the scores of groups of labels too.
+        half_precision: embedding, vectors as float16.
+        mask_encoding: segmentation, how masks come: "class_map" (as they do if this is left out), "run_lengths" or
+            "none".
+        relative_coordinates: detection and keypoints, fractions of the image's sides rather than pixels.
         priority: 1 runs first; 0, and a model without priority levels: as the model's settings say.
         queue_timeout_us: how long the request may wait before it runs, in microseconds; 0 means as long as the model's
             settings say.
@@ -38,6 +62,11 @@ class Options(TypedDict, total=False):
     include_probabilities: bool
     include_entropy: bool
     include_margin: bool
+    confidence_level: float | None
+    include_groups: bool
+    half_precision: bool
+    mask_encoding: Literal["class_map", "run_lengths", "none"]
+    relative_coordinates: bool
     priority: int
     queue_timeout_us: int
 
@@ -54,7 +83,7 @@ def build_request(
     rounding to a shorter float type is not.
 
     Raises:
-        InvalidRequestError: the inputs have wrong names, types or numbers of dimensions.
+        InvalidRequestError: the inputs have wrong names, types or numbers of dimensions, or an option is none.
 
     >>> spec = TensorSpec(name="x", datatype=DataType.DATA_TYPE_FP32, shape=[-1, 2])
     >>> described = GetModelResponse(signature=Signature(inputs=[spec]))
@@ -67,10 +96,18 @@ def build_request(
     version = version or (described.model.version if are_stacked else 0)
     tensors = [_tensor(by_input[spec.name], spec) for spec in signature.inputs if spec.name in by_input]
     decoding: dict[str, Any] = dict(options)
+    if isinstance(decoding.get("heads"), str):
+        raise InvalidRequestError(f"heads is {decoding['heads']!r}; give a list of names")
+    if "mask_encoding" in decoding:
+        decoding["mask_encoding"] = _mask_encoding(decoding["mask_encoding"])
     queueing = {name: decoding.pop(name) for name in ("priority", "queue_timeout_us") if name in decoding}
-    return PredictRequest(
-        model=model, version=version, id=request_id, inputs=tensors, options=PredictOptions(**decoding), **queueing
-    )
+    try:
+        return PredictRequest(
+            model=model, version=version, id=request_id, inputs=tensors, options=PredictOptions(**decoding), **queueing
+        )
+    except (TypeError, ValueError) as error:
+        given = ", ".join(f"{name}={value!r}" for name, value in options.items())
+        raise InvalidRequestError(f"the options {given} cannot be sent: {error}") from None
 
 
 def is_same_model(one: GetModelResponse, other: GetModelResponse) -> bool:
@@ -125,6 +162,13 @@ def _by_input(inputs: Inputs, signature: Signature) -> tuple[Mapping[str, ArrayL
     except ValueError as error:
         raise InvalidRequestError(str(error)) from None
     return {name: named[name] for name in names if name in named} | stacked, bool(stacked)
+
+
+def _mask_encoding(name: str) -> MaskEncoding:
+    if not isinstance(name, str) or name not in _MASK_ENCODINGS:
+        known = ", ".join(map(repr, _MASK_ENCODINGS))
+        raise InvalidRequestError(f"mask_encoding is {name!r}; give one of {known}")
+    return _MASK_ENCODINGS[name]
 
 
 def _specs_of(signature: Signature) -> str:

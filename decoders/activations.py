@@ -1,37 +1,64 @@
-"""Logits to probabilities, computed in float32 at least and given in float32.
+"""Logits to probabilities and log-odds, computed in float32 at least; probabilities are given in float32.
 
 Floating point warnings are the caller's to silence.
 """
 
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from headgate.v1.columns import BoolArray, FloatArray
 
+# Arrays without dimensions: numpy takes longer to look at Python's numbers than to add them.
+_ONE = np.array(1, np.float32)
+_ONE_WIDE = np.array(1.0)
+_LEAST = np.array(np.finfo(np.float32).min, np.float64)
+_ABOVE_0_WIDE = np.array(np.finfo(np.float64).tiny)
+# So that all of them take no more than a few MB.
+_KEPT_ROWS = 4096
+#: What stands for probabilities of 0 and 1 under the logarithm: the normal float32 next to them.
+ABOVE_0, BELOW_1 = np.array(np.finfo(np.float32).tiny), np.array(1 - 2**-24, np.float32)
 
-def _wide(values: FloatArray) -> FloatArray:
-    return values if values.dtype.itemsize >= 4 else values.astype(np.float32)
+
+def wide(values: FloatArray) -> FloatArray:
+    """Return float16 as float32, other types as they are."""
+    return values if values.itemsize >= 4 else values.astype(np.float32)
+
+
+def narrow(values: FloatArray) -> FloatArray:
+    """Return float32, other types converted."""
+    return values if values.itemsize == 4 else values.astype(np.float32)
 
 
 def sigmoid(logits: FloatArray) -> FloatArray:
     """Return 1 / (1 + exp(-x)) of each element, a new float32 array; 0 and 1 at the infinities, NaN stays NaN.
 
-    Where exp(-x) overflows, its reciprocal is still the right answer: 0.
-
     >>> sigmoid(np.array([-np.inf, 0, 2])).tolist()
     [0.0, 0.5, 0.8807970881462097]
     """
-    values = np.negative(_wide(logits))
-    np.exp(values, out=values)
-    values += 1
-    np.reciprocal(values, out=values)
-    return values.astype(np.float32, copy=False)
+    return narrow(wide_sigmoid(logits))
 
 
-def softmax(logits: FloatArray) -> FloatArray:
-    """Return exp(x) / sum(exp(x)) along axis 1 of an array [rows, units], a new float32 array.
+def wide_sigmoid(logits: FloatArray) -> FloatArray:
+    """Return 1 / (1 + exp(-x)) of each element, a new array of the logits' type, float32 at least.
+
+    Where exp(-x) overflows, its reciprocal is still the right answer: 0.
+    """
+    values = np.negative(wide(logits))
+    np.exp(values, values)
+    values += _ONE
+    np.reciprocal(values, values)
+    return values
+
+
+def softmax(logits: FloatArray, scale: NDArray[np.float32] | None = None) -> FloatArray:
+    """Return exp(scale * x) / sum(exp(scale * x)) along axis 1 of an array [rows, units], a new float32 array.
+
+    Args:
+        logits: [rows, units].
+        scale: a number as an array without dimensions; None for 1.
 
     The row's maximum is taken off first, so that exp cannot overflow. Rows without an answer are NaN throughout: those
     with NaN or +inf, and those that are -inf throughout.
@@ -39,33 +66,133 @@ def softmax(logits: FloatArray) -> FloatArray:
     >>> softmax(np.array([[1000.0, 1000.0], [0.0, -np.inf]])).tolist()
     [[0.5, 0.5], [1.0, 0.0]]
     """
-    logits = _wide(logits)
+    logits = wide(logits)
     # On short rows argmax and take are several times faster than numpy's max along an axis.
-    best = logits.argmax(axis=1) + row_starts(*logits.shape)
-    values: FloatArray = logits - logits.take(best)[:, None]
-    np.exp(values, out=values)
-    values /= np.add.reduce(values, axis=1, keepdims=True)
-    return values.astype(np.float32, copy=False)
+    best = logits.take(flat_positions(logits.argmax(1), logits.shape[1]))
+    values: FloatArray = logits - against_rows(best)
+    if scale is not None:
+        values *= scale
+    np.exp(values, values)
+    values /= against_rows(np.add.reduce(values, 1))
+    return narrow(values)
+
+
+def log_odds(probabilities: FloatArray) -> FloatArray:
+    """Return ln(p / (1 - p)) of each element; 0 and 1 count as `ABOVE_0` and `BELOW_1`, infinities give NaN.
+
+    >>> log_odds(np.array([0.5, 0.75, 1])).round(2).tolist()
+    [0.0, 1.1, 16.64]
+    """
+    probabilities = wide(probabilities)
+    inside = np.minimum(np.maximum(probabilities, ABOVE_0), BELOW_1)
+    return np.log(inside) - np.log1p(-inside) + 0 * probabilities
+
+
+def log_probabilities(probabilities: FloatArray) -> FloatArray:
+    """Return ln(p) of each element; 0 counts as `ABOVE_0`, infinities give NaN."""
+    probabilities = wide(probabilities)
+    return np.log(np.maximum(probabilities, ABOVE_0)) + 0 * probabilities
+
+
+def softmax_log_odds(logits: FloatArray) -> FloatArray:
+    """Return ln(p / (1 - p)) of each class under softmax: its logit less the logsumexp of the others.
+
+    Computed from sums that leave a class out rather than from p, which has no digits left near 1.
+
+    Args:
+        logits: [rows, units].
+
+    Returns:
+        Float64 [rows, units], finite; with NaN in rows without an answer (see `softmax`).
+
+    >>> softmax_log_odds(np.array([[200.0, 0.0, 0.0]])).round(4).tolist()
+    [[199.3069, -200.0, -200.0]]
+    """
+    logits = logits.astype(np.float64)
+    best = flat_positions(logits.argmax(axis=1), logits.shape[1])
+    values: FloatArray = logits - against_rows(logits.take(best))
+    without_best = np.exp(values)
+    without_best.put(best, 0)
+    sums = np.add.reduce(without_best, 1)
+    # Of the best one exp is 1.
+    others = against_rows(sums + _ONE_WIDE) - without_best
+    others.put(best, np.maximum(sums, _ABOVE_0_WIDE))
+    values -= np.log(others)
+    return np.maximum(values, _LEAST)
+
+
+def least_float32(thresholds: FloatArray) -> NDArray[np.float32]:
+    """Return the least float32 that is no less than each number: float32 compares with it as with the number itself.
+
+    >>> bool(np.float32(0.3) >= 0.3), bool(np.float32(0.3) >= least_float32(np.array(0.3)))
+    (True, True)
+    >>> float(np.float32(0.7)) >= 0.7, bool(np.float32(0.7) >= least_float32(np.array(0.7)))
+    (False, False)
+    """
+    return round_up(thresholds, np.float32)
+
+
+def round_up(numbers: FloatArray, dtype: DTypeLike) -> NDArray[Any]:
+    """Return the least number of a float type that is no less than each number, infinities included.
+
+    >>> round_up(np.array([0.1, 0.5, -np.inf]), np.float16).tolist()
+    [0.10003662109375, 0.5, -inf]
+    """
+    rounded = numbers.astype(dtype)
+    return np.asarray(np.where(rounded < numbers, np.nextafter(rounded, rounded.dtype.type(np.inf)), rounded))
+
+
+def flat_positions(indices: NDArray[np.intp], units: int) -> NDArray[np.intp]:
+    """Return where entries of an array [rows, units] stand when it is flattened.
+
+    Args:
+        indices: [rows] or [rows, k], the positions within each row.
+        units: how many there are in a row.
+    """
+    rows = len(indices)
+    if rows == 1:
+        return indices
+    starts = row_starts(rows, units)
+    return indices + (starts if indices.ndim == 1 else starts[:, None])
+
+
+def against_rows(numbers: NDArray[Any]) -> NDArray[Any]:
+    """Return one number a row in a shape that broadcasts against [rows, units].
+
+    That of a single row has no dimensions: with arrays that it has to stretch numpy takes three times as long.
+    """
+    return numbers.reshape(()) if len(numbers) == 1 else numbers[:, None]
+
+
+def row_starts(rows: int, units: int) -> NDArray[np.intp]:
+    """Return the position of each row's first element in a flattened array [rows, units]: [rows], not to be written."""
+    # Of a batch. Candidates, steps or pixels may be millions, of another number each time.
+    return _kept_row_starts(rows, units) if rows <= _KEPT_ROWS else np.arange(0, rows * units, units)
 
 
 @lru_cache(maxsize=256)
-def row_starts(rows: int, units: int) -> NDArray[np.intp]:
-    """Return the position of each row's first element in a flattened array [rows, units]: [rows], read-only."""
+def _kept_row_starts(rows: int, units: int) -> NDArray[np.intp]:
     starts = np.arange(0, rows * units, units)
     starts.flags.writeable = False
     return starts
 
 
-def blank_invalid_rows(values: FloatArray) -> BoolArray:
+def blank_invalid_rows(values: FloatArray, *, finite: bool = False) -> BoolArray:
     """Overwrite each row that holds a NaN with NaN throughout, and return which rows held none: bool [rows].
+
+    Args:
+        values: [rows, ...]; with two dimensions.
+        finite: whether infinities count as NaN.
 
     >>> values = np.array([[1, 2], [3, np.nan]])
     >>> blank_invalid_rows(values).tolist(), values.tolist()
     ([True, False], [[1.0, 2.0], [nan, nan]])
     """
-    nan = np.isnan(values)
-    if not np.count_nonzero(nan):
-        return np.ones(len(values), np.bool_)
-    valid: BoolArray = np.logical_not(np.logical_or.reduce(nan, axis=1))
-    values[~valid] = np.nan
+    good = np.isfinite(values) if finite else np.equal(values, values)
+    valid = np.empty(len(values), np.bool_)
+    if np.count_nonzero(good) == good.size:
+        valid.fill(True)
+    else:
+        np.logical_and.reduce(good, axis=1, out=valid)
+        values[~valid] = np.nan
     return valid

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from headgate.decoders.options import DecodeOptions
 from headgate.v1 import Head, TensorSpec
-from headgate.v1.columns import Columns
+from headgate.v1.columns import Columns, join_columns
 from headgate.v1.tensors import format_shape
 
 
@@ -47,13 +47,25 @@ class Decoder(ABC):
             options: what the request asks for; see `check`.
 
         Raises:
-            ValueError: an output's shape or type is not what the head reads.
+            ValueError: an output's shape or type is not what the head reads, or another one has other rows.
             KeyError: an output that the head reads is missing.
         """
         arrays = [self._checked(name, outputs[name], shape) for name, shape in self.reads.items()]
+        if arrays[0].dtype.kind != "f":
+            # No model's, but a caller's own.
+            arrays[0] = arrays[0].astype(np.float64)
+        rows = len(arrays[0])
+        if len(arrays) > 1:
+            self._check_rows(arrays)
         # NaN and infinities are dealt with row by row, and a warning would be an error where the caller made it one.
         with np.errstate(all="ignore"):
-            return self._decode(arrays, options)
+            together = self._rows_together(arrays)
+            if rows <= together:
+                return self._decode(arrays, options)
+            starts = range(0, rows, together)
+            return join_columns(
+                [self._decode([array[start : start + together] for array in arrays], options) for start in starts]
+            )
 
     def check(self, options: DecodeOptions) -> None:  # noqa: B027  # Most kinds have nothing to refuse.
         """Raise ValueError for options that this head cannot fulfil, such as a confidence level that it lacks."""
@@ -62,11 +74,27 @@ class Decoder(ABC):
     def _decode(self, outputs: Sequence[NDArray[Any]], options: DecodeOptions) -> Columns:
         """Decode outputs of the shapes of `reads`, in its order."""
 
+    def _rows_together(self, outputs: Sequence[NDArray[Any]]) -> int:
+        """Return how many rows of the outputs to decode at once; of kinds that need much memory a row, not all."""
+        return len(outputs[0])
+
+    def _check_rows(self, outputs: Sequence[NDArray[Any]]) -> None:
+        if len({len(output) for output in outputs}) > 1:
+            each = zip(self.reads, outputs, strict=True)
+            came = ", ".join(f"'{name}' has {len(output)}" for name, output in each)
+            raise ValueError(f"head '{self.head}' reads as many rows of each output: {came}; give them of one batch")
+
     def _checked(self, name: str, output: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
         if output.dtype.kind not in "fiub":
             raise ValueError(f"head '{self.head}' reads numbers, output '{name}' holds {output.dtype}")
         if output.ndim == 1 and shape == (-1, 1):
             output = output[:, None]
+        if not output.flags.c_contiguous:
+            # Sums depend on the order of elements in memory: rows give the same alone as together.
+            output = np.ascontiguousarray(output)
+        # One row has little more to do than this check.
+        if output.shape[1:] == shape[1:] and output.shape:
+            return output
         sizes = zip(shape, output.shape, strict=False)
         if output.ndim != len(shape) or any(expected not in (-1, came) for expected, came in sizes):
             raise ValueError(

@@ -2,12 +2,23 @@
 
 from collections.abc import Sequence
 
+from headgate.decoders.anomaly import AnomalyDecoder
 from headgate.decoders.binary import BinaryDecoder
+from headgate.decoders.count import CountDecoder
+from headgate.decoders.ctc import CtcDecoder
 from headgate.decoders.decoder import Decoder
+from headgate.decoders.detection import DetectionDecoder
+from headgate.decoders.embedding import EmbeddingDecoder
 from headgate.decoders.heads import HeadError
+from headgate.decoders.keypoints import KeypointsDecoder
+from headgate.decoders.mean_variance import MeanVarianceDecoder
 from headgate.decoders.multiclass import MulticlassDecoder
 from headgate.decoders.multilabel import MultilabelDecoder
+from headgate.decoders.ordinal import OrdinalDecoder
+from headgate.decoders.quantile import QuantileDecoder
 from headgate.decoders.regression import RegressionDecoder
+from headgate.decoders.segmentation import SegmentationDecoder
+from headgate.decoders.sequence_tags import SequenceTagsDecoder
 from headgate.v1 import Head, TensorSpec
 from headgate.v1.tensors import NUMPY_DTYPES, format_spec
 
@@ -16,6 +27,17 @@ _DECODERS: dict[str, type[Decoder]] = {
     "binary": BinaryDecoder,
     "multiclass": MulticlassDecoder,
     "multilabel": MultilabelDecoder,
+    "quantile": QuantileDecoder,
+    "count": CountDecoder,
+    "mean_variance": MeanVarianceDecoder,
+    "ordinal": OrdinalDecoder,
+    "anomaly": AnomalyDecoder,
+    "embedding": EmbeddingDecoder,
+    "sequence_tags": SequenceTagsDecoder,
+    "ctc": CtcDecoder,
+    "segmentation": SegmentationDecoder,
+    "detection": DetectionDecoder,
+    "keypoints": KeypointsDecoder,
 }
 
 
@@ -29,7 +51,7 @@ def decoder_for(head: Head, outputs: Sequence[TensorSpec]) -> Decoder:
     Raises:
         HeadError: the head contradicts itself or the outputs that it reads.
 
-    >>> decoder_for(Head(name="price", output="z", regression={}), [TensorSpec(name="y")])
+    >>> decoder_for(Head(name="price", output="z", regression={}), [TensorSpec(name="y", datatype="DATA_TYPE_FP32")])
     Traceback (most recent call last):
     ...
     headgate.decoders.heads.HeadError: head 'price': output is 'z'; the model's outputs are y
@@ -40,7 +62,8 @@ def decoder_for(head: Head, outputs: Sequence[TensorSpec]) -> Decoder:
     kind = head.WhichOneof("kind")
     if kind is None:
         raise HeadError(head.name, "kind", f"is not set, or one of a newer headgate; give {', '.join(_DECODERS)}")
-    by_name = {spec.name: spec for spec in outputs}
+    # Nobody reads outputs of a type that a newer headgate knows.
+    by_name = {spec.name: spec for spec in outputs if spec.datatype in NUMPY_DTYPES}
     if head.output not in by_name:
         raise HeadError(head.name, "output", f"is '{head.output}'; the model's outputs are {', '.join(by_name)}")
     if NUMPY_DTYPES[by_name[head.output].datatype].kind != "f":

@@ -3,49 +3,83 @@
 from itertools import pairwise
 from typing import Any
 
-from headgate.client.rows.values import Descriptions, Rows, add, floats
-from headgate.v1.columns import BinaryColumns, MulticlassColumns, MultilabelColumns
+from headgate.client.rows.values import Descriptions, Rows, add, entries, floats
+from headgate.v1.columns import BinaryColumns, MulticlassColumns, MultilabelColumns, OrdinalColumns
 
 
 def _binary(columns: BinaryColumns) -> list[dict[str, Any]]:
     fixed = {"positive_label": columns.positive_label, "threshold": columns.threshold}
-    each = zip(columns.labels, floats(columns.probabilities), columns.positives.tolist(), strict=True)
-    return [{"label": label, "probability": p, "positive": positive, **fixed} for label, p, positive in each]
+    abstained = {} if columns.abstained is None else {"abstained": columns.abstained}
+    rows = entries(label=columns.labels, probability=columns.probabilities, positive=columns.positives, **abstained)
+    return [row | fixed for row in rows]
 
 
 def _multiclass(columns: MulticlassColumns) -> list[dict[str, Any]]:
-    each = zip(columns.top_labels.tolist(), columns.top_indices.tolist(), floats(columns.top_scores), strict=True)
-    tops = [_entries(*row) for row in each]
-    rows = [{**top[0], "top": top} if len(top) > 1 else {**top[0]} for top in tops]
+    k = columns.top_labels.shape[1]
+    best = entries(label=columns.top_labels, index=columns.top_indices, score=columns.top_scores)
+    tops = [best[start : start + k] for start in range(0, len(best), k)]
+    rows = [{**top[0], "top": top} if k > 1 else top[0] for top in tops]
     for key, column in (
         ("probabilities", columns.probabilities),
         ("entropy", columns.entropies),
         ("margin", columns.margins),
     ):
         add(rows, key, column)
+    if columns.abstained is not None:
+        rows = [row | {"abstained": abstained} for row, abstained in zip(rows, columns.abstained.tolist(), strict=True)]
+    if columns.set_offsets is not None:
+        members = entries(label=columns.set_labels, index=columns.set_indices)
+        for row, (start, stop) in zip(rows, pairwise(columns.set_offsets.tolist()), strict=True):
+            row |= {"set": members[start:stop], "confidence_level": columns.confidence_level}
+    if columns.group_scores is not None:
+        for row, scores in zip(rows, floats(columns.group_scores), strict=True):
+            groups = zip(columns.group_names, scores, strict=True)
+            row["groups"] = [{"label": name, "score": score} for name, score in groups]
     return rows
 
 
 def _multilabel(columns: MultilabelColumns) -> list[dict[str, Any]]:
-    entries = _entries(columns.labels.tolist(), columns.indices.tolist(), floats(columns.scores))
-    rows = [{"labels": entries[start:stop]} for start, stop in pairwise(columns.offsets.tolist())]
+    labels = entries(label=columns.labels, index=columns.indices, score=columns.scores)
+    rows = [{"labels": labels[start:stop]} for start, stop in pairwise(columns.offsets.tolist())]
+    add(rows, "probabilities", columns.probabilities)
+    return rows
+
+
+def _ordinal(columns: OrdinalColumns) -> list[dict[str, Any]]:
+    rows = entries(label=columns.labels, rank=columns.ranks, score=columns.scores, expected_rank=columns.expected_ranks)
     add(rows, "probabilities", columns.probabilities)
     return rows
 
 
 def _describe_binary(row: dict[str, Any]) -> str:
-    return f"{row['label']} (p({row['positive_label']}) = {row['probability']:.4g}, threshold {row['threshold']:g})"
+    label = "abstained" if row.get("abstained") else row["label"]
+    return f"{label} (p({row['positive_label']}) = {row['probability']:.4g}, threshold {row['threshold']:g})"
 
 
 def _describe_labels(row: dict[str, Any]) -> str:
-    entries = row["labels"] if "labels" in row else row.get("top", [row])
-    return ", ".join(f"{entry['label']} ({entry['score']:.4g})" for entry in entries) or "no label"
+    labels = row["labels"] if "labels" in row else row.get("top", [row])
+    text = ", ".join(f"{entry['label']} ({entry['score']:.4g})" for entry in labels) or "no label"
+    if row.get("abstained"):
+        text = f"abstained: {text}"
+    if "set" in row:
+        members = ", ".join(entry["label"] for entry in row["set"])
+        text += f"; {row['confidence_level'] * 100:.4g} % set: {members or 'empty'}"
+    return text
 
 
-def _entries(labels: list[str], indices: list[int], scores: list[float]) -> list[dict[str, Any]]:
-    each = zip(labels, indices, scores, strict=True)
-    return [{"label": label, "index": index, "score": score} for label, index, score in each]
+def _describe_ordinal(row: dict[str, Any]) -> str:
+    return f"{row['label']} ({row['score']:.4g}, expected rank {row['expected_rank']:.4g})"
 
 
-ROWS: Rows = {BinaryColumns: _binary, MulticlassColumns: _multiclass, MultilabelColumns: _multilabel}
-DESCRIPTIONS: Descriptions = {"positive": _describe_binary, "labels": _describe_labels, "label": _describe_labels}
+ROWS: Rows = {
+    BinaryColumns: _binary,
+    MulticlassColumns: _multiclass,
+    MultilabelColumns: _multilabel,
+    OrdinalColumns: _ordinal,
+}
+DESCRIPTIONS: Descriptions = {
+    "positive": _describe_binary,
+    "expected_rank": _describe_ordinal,
+    "labels": _describe_labels,
+    "label": _describe_labels,
+}

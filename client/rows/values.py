@@ -25,3 +25,14 @@ def floats(array: NDArray[np.floating[Any]]) -> Any:
     """Return an array as nested lists of floats as short as they can be: float32 0.97 is 0.97."""
     # By way of text, so that it does not become 0.9700000286102295.
     return array.astype("U").astype(np.float64).tolist()
+
+
+def entries(**columns: NDArray[Any] | None) -> list[dict[str, Any]]:
+    """Return one dict an entry of arrays of equal size, with the keys of the arguments; none where there are no arrays.
+
+    >>> entries(label=np.array(["a", "b"]), score=np.array([0.5, 0.25]))
+    [{'label': 'a', 'score': 0.5}, {'label': 'b', 'score': 0.25}]
+    """
+    flat = [column.ravel() for column in columns.values() if column is not None]
+    values = [floats(column) if column.dtype.kind == "f" else column.tolist() for column in flat]
+    return [dict(zip(columns, entry, strict=True)) for entry in zip(*values, strict=True)]

@@ -73,6 +73,8 @@ class HeadgateDialect:
         message, tensors = _parse_predict_request(request)
         model = self._repository.model(message.model, message.version)
         inputs, rows, group = model.inputs.bind([_read_tensor(tensor, raw) for tensor, raw in tensors])
+        # Renderers are kept by their options, which must not be of any size.
+        message.options.DiscardUnknownFields()
         renderer = model.renderer(PredictionRenderer, message.options.SerializeToString(), streamed)
         batching = model.config.batching
         return PreparedRequest(
@@ -105,7 +107,7 @@ class PredictionRenderer:
         """Choose heads and options, given as serialised PredictOptions.
 
         Raises:
-            InvalidArgumentError: an option is out of its range.
+            InvalidArgumentError: an option is out of its range, or a head is named twice.
             FailedPreconditionError: the model has no heads.
             NotFoundError: it has none of that name.
         """
@@ -120,6 +122,8 @@ class PredictionRenderer:
         if unknown:
             known = ", ".join(f"'{head}'" for head in model.decoders)
             raise NotFoundError(f"model '{model.name}' has no head '{unknown[0]}'; it has {known}")
+        if len(set(heads)) != len(heads):
+            raise InvalidArgumentError(f"the options name {len(heads)} heads, some more than once; name each once")
         self._decoders = {head: found for head, found in model.decoders.items() if not heads or head in heads}
         self._options = _read_options(chosen, self._decoders.values())
         self._output_names = model.output_names
@@ -134,7 +138,7 @@ class PredictionRenderer:
 
     def render(self, outputs: Outputs, requests: Sequence[InferenceRequest]) -> Iterator[bytes]:
         """Yield the answer of each request."""
-        encoders = self._encoders(outputs)
+        encoders = [] if self._is_padded else self._encoders(outputs)
         for request in requests:
             start, stop = request.start, request.stop
             if self._is_padded:

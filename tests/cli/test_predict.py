@@ -3,7 +3,22 @@ import json
 
 import keras
 import numpy as np
+import onnx.parser
 import pytest
+from onnx import helper
+
+from headgate.server import Server, ServerSettings
+from headgate.v1 import (
+    ACTIVATION_LINEAR,
+    ACTIVATION_PROBABILITIES,
+    Conformal,
+    DataType,
+    Head,
+    KeypointsHead,
+    Signature,
+    TensorSpec,
+)
+from headgate.v1.signatures import METADATA_KEY, signature_to_json
 
 LABELS = ["setosa", "versicolor", "virginica"]
 FLOWERS = [[5.1, 3.5, 1.4, 0.2], [6.7, 3.1, 4.7, 1.5]]
@@ -45,6 +60,96 @@ def test_json(ask, scores):
 def test_threshold(ask):
     house = '{"area": [[0.1]], "rooms": [[1]]}'
     assert [ask("house", house, "--threshold", t)[0]["sold"]["label"] for t in (0, 1)] == ["sold", "open"]
+
+
+#: A model of four numbers, each of whose heads reads them in its own way.
+FOUR = (
+    "g (float[batch,4] x) => (float[batch,4] y, float[batch,2,2,1] map) <int64[4] shape = {0,2,2,1}>"
+    "{ y = Identity(x) map = Reshape(x, shape) }"
+)
+FOUR_HEADS = [
+    Head(
+        name="letter",
+        output="y",
+        activation=ACTIVATION_PROBABILITIES,
+        multiclass={"labels": "abcd", "groups": [{"name": "early", "members": "ab"}]},
+        calibration={"conformal": {"method": Conformal.METHOD_LAC, "levels": [{"level": 0.9, "quantiles": [0.75]}]}},
+    ),
+    Head(name="vector", output="y", activation=ACTIVATION_LINEAR, embedding={}),
+    Head(
+        name="mask",
+        output="map",
+        activation=ACTIVATION_PROBABILITIES,
+        segmentation={"labels": ["sky", "road"], "thresholds": [0.15]},
+    ),
+    Head(
+        name="joint",
+        output="y",
+        activation=ACTIVATION_LINEAR,
+        keypoints={
+            "names": ["left", "right"],
+            "form": KeypointsHead.FORM_COORDINATES,
+            "image_width": 10,
+            "image_height": 5,
+        },
+    ),
+]
+
+
+@pytest.fixture(scope="module")
+def four(tmp_path_factory):
+    """Where the model `four` is served."""
+    folder = tmp_path_factory.mktemp("models")
+    model = onnx.parser.parse_model(f'<ir_version: 8, opset_import: ["" : 18]> {FOUR}')
+    spec = TensorSpec(name="x", datatype=DataType.DATA_TYPE_FP32, shape=[-1, 4])
+    signature = signature_to_json(Signature(schema_version=1, inputs=[spec], heads=FOUR_HEADS))
+    helper.set_model_props(model, {METADATA_KEY: signature})
+    (folder / "four" / "1").mkdir(parents=True)
+    (folder / "four" / "1" / "model.onnx").write_bytes(model.SerializeToString())
+    server = Server(ServerSettings(repository=folder, port=0))
+    server.start()
+    yield f"localhost:{server.port}"
+    server.stop()
+
+
+@pytest.fixture
+def ask_four(run, four):
+    """Ask `four` about one row."""
+
+    def ask_four(*arguments):
+        ended = run("predict", "four", "-i", "[[0.12345, 0.2, 0.27655, 0.4]]", "--url", four, "--json", *arguments)
+        assert (ended.code, ended.err) == (0, "")
+        [row] = json.loads(ended.out)["predictions"]
+        return row
+
+    return ask_four
+
+
+def test_options_that_change_what_is_answered(ask_four):
+    plain = ask_four()
+    assert set(plain["letter"]) == {"label", "index", "score"}
+    assert plain["vector"]["vector"] == [0.12345, 0.2, 0.27655, 0.4]
+    assert plain["mask"]["class_map"] == [[0, 1], [1, 1]]
+    assert (plain["joint"]["points"][1], plain["joint"]["relative"]) == (
+        {"name": "right", "x": 0.27655, "y": 0.4},
+        False,
+    )
+
+    assert [each["label"] for each in ask_four("--level", 0.9)["letter"]["set"]] == ["d", "c"]
+    assert ask_four("--groups")["letter"]["groups"] == [{"label": "early", "score": pytest.approx(0.32345)}]
+    halves = ask_four("--half-precision")["vector"]["vector"]
+    assert halves == pytest.approx([0.12345, 0.2, 0.27655, 0.4], 1e-3)
+    assert halves[0] != 0.12345
+    assert ask_four("--masks", "run-lengths")["mask"]["runs"] == {"sky": [0, 1, 3], "road": [1, 3]}
+    assert set(ask_four("--masks", "none")["mask"]) == {"height", "width", "areas"}
+    joint = ask_four("--relative")["joint"]
+    assert (joint["points"][1], joint["relative"]) == ({"name": "right", "x": 0.027655, "y": 0.08}, True)
+
+
+def test_masks_of_no_such_kind(run, four):
+    ended = run("predict", "four", "-i", "[[1, 2, 3, 4]]", "--url", four, "--masks", "polygons")
+    assert ended.code == 2
+    assert "'class-map', 'run-lengths', 'none'" in ended.err
 
 
 @pytest.mark.parametrize("source", ["json", "npy", "npz", "named npz", "csv", "csv with header", "stdin"])

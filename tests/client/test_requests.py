@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from headgate.client import InvalidRequestError
+from headgate.client import InvalidRequestError, Options
 from headgate.client.requests import build_request
 from headgate.v1 import (
     DataType,
@@ -13,6 +13,7 @@ from headgate.v1 import (
     Model,
     PaddedInput,
     Padding,
+    PredictOptions,
     Signature,
     TabularInput,
     TensorSpec,
@@ -117,9 +118,52 @@ def test_masks_may_be_left_out():
         build_request(model, "model", 0, {"m": [[True, False]]}, {})
 
 
-def test_unknown_option():
-    with pytest.raises(ValueError, match="topk"):
-        build_request(described(), "model", 0, {}, {"topk": 3})
+@pytest.mark.parametrize("name", ["class_map", "run_lengths", "none"])
+def test_options_of_all_kinds(name):
+    given = {
+        "heads": ["a"],
+        "top_k": 3,
+        "threshold": 0.0,
+        "include_probabilities": True,
+        "include_entropy": True,
+        "include_margin": True,
+        "confidence_level": 0.0,
+        "include_groups": True,
+        "half_precision": True,
+        "relative_coordinates": True,
+    }
+    options = build_request(described(), "model", 0, {}, given | {"mask_encoding": name}).options
+    assert options == PredictOptions(**given, mask_encoding=f"MASK_ENCODING_{name.upper()}")
+    # Those that are 0 are set all the same, and every option has been given.
+    assert {field.name for field, _ in options.ListFields()} == set(PredictOptions.DESCRIPTOR.fields_by_name)
+    assert set(given) | {"mask_encoding", "priority", "queue_timeout_us"} == set(Options.__annotations__)
+
+
+def test_options_left_out():
+    given = {"threshold": None, "confidence_level": None}
+    assert build_request(described(), "model", 0, {}, given).options == PredictOptions()
+
+
+@pytest.mark.parametrize("name", ["polygons", "CLASS_MAP", 1, None, ["none"]])
+def test_unknown_mask_encoding(name):
+    with pytest.raises(InvalidRequestError) as caught:
+        build_request(described(), "model", 0, {}, {"mask_encoding": name})
+    assert str(caught.value) == f"mask_encoding is {name!r}; give one of 'class_map', 'run_lengths', 'none'"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"topk": 3}, "the options topk=3 cannot be sent: .*topk"),
+        ({"threshold": None, "top_k": -1}, "the options threshold=None, top_k=-1 cannot be sent: Value out of range"),
+        ({"top_k": 1.5}, "the options top_k=1.5 cannot be sent: "),
+        ({"priority": "high"}, "the options priority='high' cannot be sent: "),
+        ({"heads": "price"}, "heads is 'price'; give a list of names"),
+    ],
+)
+def test_options_that_are_none(options, message):
+    with pytest.raises(InvalidRequestError, match=f"^{message}"):
+        build_request(described(), "model", 0, {}, options)
 
 
 def test_an_integer_beyond_a_float_is_no_infinity():

@@ -1,3 +1,5 @@
+import tracemalloc
+
 import numpy as np
 import pytest
 import scipy.special
@@ -64,6 +66,15 @@ def test_softmax_without_an_answer_is_nan_throughout(row):
 )
 def test_softmax_rows_sum_to_one(logits):
     np.testing.assert_allclose(softmax(logits).sum(axis=1, dtype=float), 1, 1e-5)
+
+
+def test_softmax_of_ever_other_numbers_of_rows_keeps_no_memory():
+    tracemalloc.start()
+    for rows in range(100_000, 100_040):
+        softmax(np.zeros((rows, 2), np.float32))
+    kept = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    assert kept < 1e6
 
 
 @given(hnp.arrays(np.float64, st.tuples(st.integers(0, 5), st.integers(1, 5))))

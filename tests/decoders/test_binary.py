@@ -9,8 +9,16 @@ from sklearn.model_selection import FixedThresholdClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from headgate.decoders import DecodeOptions, decoder_for
-from headgate.v1 import ACTIVATION_LOGITS, ACTIVATION_PROBABILITIES, BinaryHead, DataType, Head, TensorSpec
+from headgate.decoders import DecodeOptions, HeadError, decoder_for
+from headgate.v1 import (
+    ACTIVATION_LOGITS,
+    ACTIVATION_PROBABILITIES,
+    AbstainBand,
+    BinaryHead,
+    DataType,
+    Head,
+    TensorSpec,
+)
 
 LABELS = ["benign", "malignant"]
 
@@ -113,3 +121,46 @@ def test_invalid_rows(row):
     assert columns.labels.tolist() == ["", "malignant"]
     assert columns.positives.tolist() == [False, True]
     assert np.isnan(columns.probabilities).tolist() == [True, False]
+
+
+BAND = AbstainBand(lower=0.25, upper=0.75)
+
+
+def test_no_label_is_decided_for_within_the_abstain_band():
+    output = np.array([0.1, 0.25, 0.5, 0.74, 0.75, 0.9, np.nan], np.float32)
+    columns = decode(output, 1, ACTIVATION_PROBABILITIES, abstain=BAND)
+    assert columns.abstained.tolist() == [False, True, True, True, False, False, False]
+    assert columns.labels.tolist() == ["benign", "", "", "", "malignant", "malignant", ""]
+    assert columns.positives.tolist() == [False] * 4 + [True, True, False]
+    assert columns.valid.tolist() == [True] * 6 + [False]
+
+
+def test_a_threshold_of_the_request_is_always_decided_by():
+    output = np.array([0.4, 0.5, 0.6], np.float32)
+    columns = decode(output, 1, ACTIVATION_PROBABILITIES, DecodeOptions(threshold=0.5), abstain=BAND)
+    assert columns.abstained.tolist() == [False] * 3
+    assert columns.labels.tolist() == ["benign", "malignant", "malignant"]
+
+
+def test_a_head_without_a_band_does_not_say_whether_it_abstained():
+    assert decode(np.zeros(2, np.float32), 1).abstained is None
+
+
+@given(st.floats(0, 1, width=32), st.lists(st.floats(0, 1), min_size=3, max_size=3))
+def test_abstaining_is_what_a_client_finds_who_compares(probability, ends):
+    lower, threshold, upper = sorted(ends)
+    columns = decode(
+        np.float32([probability]),
+        1,
+        ACTIVATION_PROBABILITIES,
+        threshold=threshold,
+        abstain=AbstainBand(lower=lower, upper=upper),
+    )
+    assert columns.abstained[0] == (lower <= probability < upper)
+    assert columns.positives[0] == (probability >= upper)
+
+
+@pytest.mark.parametrize("band", [(0.6, 0.7), (0.2, 0.4), (-0.1, 0.6), (0.4, 1.1), (0.7, 0.3), (np.nan, 0.6)], ids=str)
+def test_bands_that_do_not_hold_the_threshold_are_refused(band):
+    with pytest.raises(HeadError, match=r"^head 'h': binary.abstain is from .*0.5$"):
+        decode(np.zeros(2, np.float32), 1, abstain=AbstainBand(lower=band[0], upper=band[1]))

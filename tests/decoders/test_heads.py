@@ -96,6 +96,8 @@ def test_sound_heads_pass(head, units):
         (head(multiclass=MulticlassHead()), 1, "multiclass.labels"),
         (head(multiclass=MulticlassHead(labels=["a", "b", "a"])), 3, "multiclass.labels"),
         (head(multiclass=MulticlassHead(labels=["a", ""])), 2, "multiclass.labels"),
+        (head(multiclass=MulticlassHead(labels=["a", "b"], abstain_below=1.5)), 2, "multiclass.abstain_below"),
+        (head(multiclass=MulticlassHead(labels=["a", "b"], abstain_below=math.nan)), 2, "multiclass.abstain_below"),
         (head(multilabel=MultilabelHead(labels=["a"])), 2, "multilabel.labels"),
         (head(multilabel=MultilabelHead(labels=["a", "a"])), 2, "multilabel.labels"),
         (head(multilabel=MultilabelHead(labels=["a", "b", "c"], thresholds=[0.1, 0.2])), 3, "multilabel.thresholds"),
@@ -142,6 +144,18 @@ def test_messages(head, units, message):
     with pytest.raises(HeadError) as caught:
         decoder_for(head, outputs(units))
     assert str(caught.value) == message
+
+
+def test_an_output_of_a_type_of_a_newer_headgate_is_none():
+    newer = TensorSpec(name="o", datatype=99, shape=[-1, 1])
+    with pytest.raises(HeadError, match=r"^head 'h': output is 'o'; the model's outputs are p$"):
+        decoder_for(regression(), [newer, TensorSpec(name="p", datatype=DataType.DATA_TYPE_FP32, shape=[-1, 1])])
+
+
+def test_names_of_several_lines_make_no_message_of_several():
+    labels = MulticlassHead(labels=["a\nERROR b", "a\nERROR b"])
+    with pytest.raises(HeadError, match=r"^head 'h': multiclass.labels has 'a ERROR b' 2 times; entries must differ$"):
+        decoder_for(head(multiclass=labels), outputs(2))
 
 
 def test_errors_cross_process_boundaries():

@@ -8,15 +8,15 @@ from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 
 from headgate.decoders import DecodeOptions, decoder_for
-from headgate.decoders.multiclass import best_classes
 from headgate.v1 import ACTIVATION_LOGITS, ACTIVATION_PROBABILITIES, DataType, Head, MulticlassHead, TensorSpec
 
 EVERYTHING = {"include_probabilities": True, "include_entropy": True, "include_margin": True}
 
 
-def decode(output, activation=ACTIVATION_LOGITS, head_top_k=0, **options):
+def decode(output, activation=ACTIVATION_LOGITS, head_top_k=0, abstain_below=0, **options):
     labels = [f"class {index}" for index in range(output.shape[1])]
-    head = Head(name="h", output="o", activation=activation, multiclass=MulticlassHead(labels=labels, top_k=head_top_k))
+    kind = MulticlassHead(labels=labels, top_k=head_top_k, abstain_below=abstain_below)
+    head = Head(name="h", output="o", activation=activation, multiclass=kind)
     spec = TensorSpec(name="o", datatype=DataType.DATA_TYPE_FP32, shape=[-1, *output.shape[1:]])
     return decoder_for(head, [spec]).decode({"o": output}, DecodeOptions(**options))
 
@@ -75,29 +75,6 @@ def test_what_was_not_asked_for_is_none():
     assert columns.probabilities is columns.entropies is columns.margins is None
 
 
-@st.composite
-def probabilities(draw):
-    """Rows with many ties, of few classes (sorted) and of many (partitioned first)."""
-    shape = draw(st.integers(0, 4)), draw(st.integers(1, 6) | st.integers(60, 80))
-    values = draw(st.lists(st.sampled_from([0, -0.0, np.nan]) | st.floats(0, 1, width=32), min_size=1, max_size=5))
-    return draw(hnp.arrays(np.float32, shape, elements=st.sampled_from(values)))
-
-
-@given(probabilities(), st.data())
-def test_the_best_classes_are_the_start_of_a_stable_sort(probabilities, data):
-    k = data.draw(st.integers(1, probabilities.shape[1]))
-    valid = ~np.isnan(probabilities).any(axis=1)
-    stable = np.argsort(-probabilities[valid], axis=1, kind="stable")[:, :k]
-    np.testing.assert_array_equal(best_classes(probabilities, k)[valid], stable)
-
-
-def test_ties_among_the_best_of_many_classes_give_the_lower_index():
-    rows = np.tile(np.linspace(0, 0.4, 200, dtype=np.float32), (64, 1))
-    rows[:, -20:] = 0.5
-    rows = np.random.default_rng(7).permuted(rows, axis=1)
-    np.testing.assert_array_equal(best_classes(rows, 20), np.nonzero(rows == 0.5)[1].reshape(64, 20))
-
-
 def test_ties_at_the_last_place_give_the_lower_index():
     row = np.full(500, 0.25, np.float32)
     row[[499, 3]] = 0.5, 0.75
@@ -143,3 +120,24 @@ def test_invalid_rows(bad, classes, top_k):
 
 def test_no_class_is_possible():
     assert decode(np.full((1, 3), -np.inf, np.float32)).valid.tolist() == [False]
+
+
+@given(st.floats(0, 1, width=32), st.floats(0, 1, exclude_min=True))
+def test_scores_below_what_is_believed_are_marked(score, abstain_below):
+    output = np.array([[score, 0], [np.nan, 0]], np.float32)
+    columns = decode(output, ACTIVATION_PROBABILITIES, abstain_below=abstain_below)
+    assert columns.abstained.tolist() == [score < abstain_below, False]
+    assert columns.labels.tolist() == ["class 0", ""]
+
+
+def test_a_head_that_believes_all_scores_does_not_say_so():
+    assert decode(np.zeros((2, 4), np.float32)).abstained is None
+
+
+def test_large_batches_are_decoded_in_blocks():
+    output = np.random.default_rng(9).normal(size=(300, 1000)).astype(np.float32)
+    output[150] = np.nan
+    together = decode(output, top_k=3, **EVERYTHING)
+    parts = [decode(part, top_k=3, **EVERYTHING) for part in np.array_split(output, 7)]
+    for name in ("top_labels", "top_indices", "top_scores", "valid", "probabilities", "entropies", "margins"):
+        np.testing.assert_array_equal(getattr(together, name), np.concatenate([getattr(part, name) for part in parts]))

@@ -3,11 +3,28 @@ import pytest
 from sklearn.preprocessing import StandardScaler
 
 from headgate.decoders import DecodeOptions, decoder_for
-from headgate.v1 import ACTIVATION_LINEAR, DataType, Head, RegressionHead, TargetScaling, TensorSpec
+from headgate.v1 import (
+    ACTIVATION_LINEAR,
+    Calibration,
+    Conformal,
+    ConformalLevel,
+    DataType,
+    Head,
+    RegressionHead,
+    TargetScaling,
+    TensorSpec,
+)
 
 
-def decode(output, **fields):
-    head = Head(name="h", output="o", activation=ACTIVATION_LINEAR, regression=RegressionHead(**fields))
+def decode(output, calibration=None, confidence_level=0, **fields):
+    head = Head(
+        name="h",
+        output="o",
+        activation=ACTIVATION_LINEAR,
+        calibration=calibration,
+        confidence_level=confidence_level,
+        regression=RegressionHead(**fields),
+    )
     spec = TensorSpec(name="o", datatype=DataType.DATA_TYPE_FP32, shape=[-1, *output.shape[1:]])
     return decoder_for(head, [spec]).decode({"o": output}, DecodeOptions())
 
@@ -57,3 +74,28 @@ def test_a_row_with_nan_is_invalid_in_all_targets_and_infinities_pass():
 def test_infinities_pass_through_log1p():
     columns = decode(np.array([[-np.inf], [np.inf], [1e4]], np.float32), scaling=TargetScaling(log1p=True))
     assert columns.values.tolist() == [[-1], [np.inf], [np.inf]]
+
+
+def calibrated(**quantiles):
+    """Calibration of intervals of level 0.9."""
+    level = ConformalLevel(level=0.9, **quantiles)
+    return Calibration(conformal=Conformal(method=Conformal.METHOD_ABSOLUTE, levels=[level]))
+
+
+@pytest.mark.parametrize("log1p", [False, True])
+def test_intervals_are_in_the_unit_of_the_targets(log1p):
+    output = np.random.default_rng(3).normal(size=(16, 2))
+    scaling = TargetScaling(mean=[4, 5], scale=[-2, 0.5], log1p=log1p)
+    columns = decode(output, calibration=calibrated(quantiles=[10, 0.25]), confidence_level=0.9, scaling=scaling)
+    y = output * [-2, 0.5] + [4, 5]
+    y = np.exp(y) - 1 if log1p else y
+    margins = np.array([10, 0.25])
+    np.testing.assert_allclose(columns.lower, y - margins, 1e-9)
+    np.testing.assert_allclose(columns.upper, y + margins, 1e-9)
+
+
+def test_invalid_rows_have_no_interval_and_infinities_have_infinite_ends():
+    output = np.array([[1, np.nan], [np.inf, -np.inf]], np.float32)
+    columns = decode(output, calibration=calibrated(quantiles=[2]), confidence_level=0.9)
+    for ends in (columns.lower, columns.upper):
+        np.testing.assert_array_equal(ends, [[np.nan, np.nan], [np.inf, -np.inf]])

@@ -1,88 +1,28 @@
-import dataclasses
-
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from headgate.v1 import Prediction
 from headgate.v1.columns import (
-    BinaryColumns,
     MulticlassColumns,
     MultilabelColumns,
-    RegressionColumns,
     columns_from_prediction,
+    join_columns,
+    layout_of,
 )
 from headgate.v1.encoding import prediction_encoder
 
-
-def text(*labels):
-    return np.array(labels, object)
-
-
-def floats(*values):
-    return np.array(values, np.float32)
-
-
-REGRESSION = RegressionColumns(
-    np.array([[1.5, -np.inf], [np.nan, np.nan], [1e300, 3]]),
-    np.array([True, False, True]),
-    ("a", "b"),
-    ("kg",),
-    np.array([[1.0, -np.inf], [np.nan, np.nan], [1e299, 2]]),
-    np.array([[2.0, 0], [np.nan, np.nan], [2e300, 4]]),
-    0.9,
-)
-BINARY = BinaryColumns(
-    text("yes", "", "no"),
-    floats(0.75, np.nan, 0.1),
-    np.array([True, False, False]),
-    np.array([True, False, True]),
-    "yes",
-    0.7,
-    np.array([False, False, True]),
-)
-MULTICLASS = MulticlassColumns(
-    text("c", "a", "", "", "b", "c").reshape(3, 2),
-    np.array([[2, 0], [-1, -1], [1, 2]], np.int32),
-    floats(0.6, 0.3, np.nan, np.nan, 0.9, 0.05).reshape(3, 2),
-    3,
-    np.array([True, False, True]),
-    floats(0.3, 0.1, 0.6, np.nan, np.nan, np.nan, 0.05, 0.9, 0.05).reshape(3, 3),
-    floats(0.8, np.nan, 0.1),
-    floats(0.3, np.nan, 0.85),
-    np.array([True, False, False]),
-    np.array([0, 2, 2, 3]),
-    text("c", "a", "b"),
-    np.array([2, 0, 1], np.int32),
-    0.95,
-    floats(0.4, 0.6, np.nan, np.nan, 0.95, 0.05).reshape(3, 2),
-    ("ab", "c only"),
-)
-MULTILABEL = MultilabelColumns(
-    np.array([0, 2, 2, 3]),
-    text("a", "c", "b"),
-    np.array([0, 2, 1], np.int32),
-    floats(0.9, 0.8, 0.7),
-    np.array([True, False, True]),
-    np.array([0.5, 0.6, 0.7]),
-    floats(0.9, 0.1, 0.8, np.nan, np.nan, np.nan, 0.1, 0.7, 0.2).reshape(3, 3),
-)
-FULL = [REGRESSION, BINARY, MULTICLASS, MULTILABEL]
-BARE = [
-    dataclasses.replace(REGRESSION, target_names=(), units=(), lower=None, upper=None, confidence_level=0.0),
-    dataclasses.replace(BINARY, abstained=None),
-    MulticlassColumns(
-        MULTICLASS.top_labels, MULTICLASS.top_indices, MULTICLASS.top_scores, MULTICLASS.classes, MULTICLASS.valid
-    ),
-    dataclasses.replace(MULTICLASS, probabilities=None, margins=None, abstained=None),
-    dataclasses.replace(MULTILABEL, probabilities=None),
-]
-
-
-def assert_same(columns, expected):
-    assert type(columns) is type(expected)
-    for field in dataclasses.fields(columns):
-        value, expected_value = getattr(columns, field.name), getattr(expected, field.name)
-        np.testing.assert_array_equal(value, expected_value, field.name, strict=isinstance(value, np.ndarray))
+#: What the message's fields have to be for columns of a type.
+FIELD_TYPES = {
+    "float64": "TYPE_DOUBLE",
+    "float32": "TYPE_FLOAT",
+    "bool": "TYPE_BOOL",
+    "object": "TYPE_STRING",
+    "int32": "TYPE_INT32",
+    "uint32": "TYPE_UINT32",
+    "int64": "TYPE_UINT32",
+}
 
 
 def message_of(columns):
@@ -90,63 +30,89 @@ def message_of(columns):
 
 
 def round_trip(columns):
-    prediction = message_of(columns)
-    assert prediction.head == "h"
-    return columns_from_prediction(prediction, len(columns))
+    return columns_from_prediction(message_of(columns), len(columns))
 
 
-@pytest.mark.parametrize("columns", FULL + BARE, ids=lambda columns: type(columns).__name__)
-@pytest.mark.parametrize(("start", "stop"), [(0, 3), (0, 2), (1, 2), (1, 3), (2, 3)])
-def test_columns_round_trip(columns, start, stop):
+def row_of(columns, row):
+    """What a row has in each column, found entry by entry from the offsets."""
+    layout = layout_of(type(columns))
+    entries = {name: getattr(columns, name) for name in (*layout.values, *layout.shared)}
+    for name in ("valid", *layout.per_row):
+        column = getattr(columns, name)
+        entries[name] = None if column is None else column[row : row + 1].tolist()
+    for name, offsets in layout.offsets.items():
+        own = getattr(columns, name)
+        for ragged in offsets.ragged:
+            entries[ragged] = None
+            if own is not None:
+                lists = (len(own) - 1) // len(columns)
+                ends = [own[list_ : list_ + 2] for list_ in range(row * lists, (row + 1) * lists)]
+                entries[ragged] = [getattr(columns, ragged)[start:stop].tolist() for start, stop in ends]
+    return entries
+
+
+def test_every_field_of_the_message_has_its_column(kind):
+    layout = layout_of(kind)
+    columns = {**layout.shared, **layout.per_row, **layout.ragged, **layout.offsets}
+    sizes = {size for column in columns.values() for size in column.sizes if isinstance(size, str)}
+    fields = layout.message.DESCRIPTOR.fields_by_name
+    assert {*sizes, *layout.values, *(column.wire for column in columns.values())} == set(fields)
+    for column in columns.values():
+        expected = "TYPE_BYTES" if column.as_bytes else FIELD_TYPES[column.dtype.name]
+        assert fields[column.wire].type == getattr(fields[column.wire], expected)
+
+
+@settings(max_examples=20)
+@given(st.data())
+def test_round_trip(kind, columns_of, assert_same, data):
+    columns = data.draw(columns_of(kind))
+    assert_same(round_trip(columns), columns)
+    assert list(message_of(columns).invalid_rows) == np.flatnonzero(~columns.valid).tolist()
+
+
+@settings(max_examples=20)
+@given(st.data())
+def test_rows_take_their_own_entries(kind, columns_of, assert_same, data):
+    columns = data.draw(columns_of(kind))
+    start = data.draw(st.integers(0, len(columns)))
+    stop = data.draw(st.integers(start, len(columns)))
     part = columns.rows(start, stop)
     assert len(part) == stop - start
+    for row in range(len(part)):
+        np.testing.assert_equal(row_of(part, row), row_of(columns, start + row))
     assert_same(round_trip(part), part)
+    if len(columns):
+        assert_same(join_columns([columns.rows(row, row + 1) for row in range(len(columns))]), columns)
 
 
-@pytest.mark.parametrize("columns", FULL, ids=lambda columns: type(columns).__name__)
-@pytest.mark.parametrize("start", [0, 1, 3])
-def test_no_rows_round_trip(columns, start):
-    part = columns.rows(start, start)
-    assert len(part) == 0
-    assert_same(round_trip(part), part)
+def test_every_kind_of_prediction_has_columns(kinds):
+    fields = Prediction.DESCRIPTOR.oneofs_by_name["columns"].fields
+    assert {layout_of(kind).kind for kind in kinds} == {field.name for field in fields}
 
 
-@pytest.mark.parametrize("columns", FULL, ids=lambda columns: type(columns).__name__)
-def test_rows_take_their_own_entries(columns):
-    whole = message_of(columns)
-    parts = [message_of(columns.rows(row, row + 1)) for row in range(3)]
-    assert [list(part.invalid_rows) for part in parts] == [[], [0], []]
-    joined = type(whole)(invalid_rows=whole.invalid_rows)
-    for part in parts:
-        # Merging appends repeated fields; those that are not one a row then come three times.
-        part.ClearField("invalid_rows")
-        joined.MergeFrom(part)
-    kind = whole.WhichOneof("columns")
-    per_head = {"target_names", "units", "thresholds", "group_names"}
-    for field, values in getattr(whole, kind).ListFields():
-        joined_values = getattr(getattr(joined, kind), field.name)
-        expected = list(values) * 3 if field.name in per_head else values
-        np.testing.assert_array_equal(joined_values, expected, field.name)
-
-
-def test_rows_of_rows():
-    assert_same(MULTILABEL.rows(1, 3).rows(1, 2), MULTILABEL.rows(2, 3))
-
-
-def test_invalid_rows_stand_in_the_message():
-    for columns in FULL:
-        assert list(message_of(columns).invalid_rows) == [1]
-        assert list(message_of(columns.rows(2, 3)).invalid_rows) == []
-
-
-def test_best_of_each_row():
-    assert MULTICLASS.labels.tolist() == ["c", "", "b"]
-    assert MULTICLASS.indices.tolist() == [2, -1, 1]
-    np.testing.assert_array_equal(MULTICLASS.scores, floats(0.6, np.nan, 0.9))
+def test_the_best_of_each_row():
+    columns = MulticlassColumns(
+        np.array([["c", "a"], ["", ""], ["b", "c"]], object),
+        np.array([[2, 0], [-1, -1], [1, 2]], np.int32),
+        np.array([[0.6, 0.3], [np.nan, np.nan], [0.9, 0.05]], np.float32),
+        3,
+        np.array([True, False, True]),
+    )
+    assert columns.labels.tolist() == ["c", "", "b"]
+    assert columns.indices.tolist() == [2, -1, 1]
+    np.testing.assert_array_equal(columns.scores, np.array([0.6, np.nan, 0.9], np.float32))
 
 
 def test_labels_of_each_row():
-    assert [MULTILABEL.labels_of(row) for row in range(3)] == [["a", "c"], [], ["b"]]
+    columns = MultilabelColumns(
+        np.array([0, 2, 2, 3]),
+        np.array(["a", "c", "b"], object),
+        np.array([0, 2, 1], np.int32),
+        np.array([0.9, 0.8, 0.7], np.float32),
+        np.array([True, False, True]),
+        np.array([0.5, 0.6, 0.7]),
+    )
+    assert [columns.labels_of(row) for row in range(3)] == [["a", "c"], [], ["b"]]
 
 
 def test_unknown_kinds_are_refused():

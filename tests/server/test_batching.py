@@ -263,4 +263,4 @@ class Queueing(RuleBasedStateMachine):
 
 
 TestQueueing = Queueing.TestCase
-TestQueueing.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+TestQueueing.settings = settings(max_examples=60, stateful_step_count=30)

@@ -20,6 +20,7 @@ from headgate.server.model import LoadedModel
 from headgate.server.padding import own_outputs
 from headgate.v1 import (
     ACTIVATION_LINEAR,
+    ACTIVATION_LOGITS,
     DataType,
     Head,
     PaddedInput,
@@ -28,6 +29,7 @@ from headgate.v1 import (
     PredictRequest,
     PredictResponse,
     RegressionHead,
+    SequenceTagsHead,
     Signature,
     TensorSpec,
 )
@@ -253,6 +255,21 @@ MASKED_MEAN = (
     "{ y = Mul(x, m) s = ReduceSum<keepdims=0>(y, last) c = ReduceSum<keepdims=0>(m, last) mean = Div(s, c) }"
 )
 WORDS = "g (string[batch,n] x) => (string[batch,n] y) { y = Identity(x) }"
+# What is filled in, 4, would be another label, and goes on with the span before it.
+TAGGER = (
+    "g (int64[batch,n] x) => (float[batch,n,3] tags, bool[batch,n] real)"
+    "<float[5,3] table = {3,0,0, 0,3,0, 0,0,3, 1,1,0, 0,1,2}, int64 one = {1}>"
+    "{ tags = Gather(table, x) real = GreaterOrEqual(x, one) }"
+)
+TAGS = [
+    Head(
+        name=name,
+        output="tags",
+        activation=ACTIVATION_LOGITS,
+        sequence_tags=SequenceTagsHead(labels=["O", "B-x", "I-x"], scheme="SCHEME_BIO", mask_output=mask),
+    )
+    for name, mask in (("all", ""), ("masked", "real"))
+]
 HEAD = Head(name="mean", output="mean", activation=ACTIVATION_LINEAR, regression=RegressionHead())
 
 
@@ -343,6 +360,24 @@ class TestServed:
         values = [PredictResponse.FromString(answer).predictions[0].regression.values[0] for answer in answers]
         assert values == [2, 3.5]
         assert model.statistics.execution_count == 1
+
+    def test_predictions_of_steps(self, load):
+        """Requests of any length, also such as run in parts, are decoded together as alone."""
+        model = load(TAGGER, padding(("x", 1, 4), outputs=["tags", "real"]), heads=TAGS)
+        random = np.random.default_rng(1)
+        arrays = [random.integers(0, 4, shape) for shape in [(1, 5), (2, 7), (1, 8), (6, 6), (3, 5), (1, 1)]]
+        messages = [PredictRequest(model="padded", inputs=[tensor_from_numpy(array, "x")]) for array in arrays]
+        dialect = HeadgateDialect(repository_of(model))
+        together = [PredictResponse.FromString(answer) for answer in ask(dialect, model, messages)]
+        assert model.statistics.execution_count < sum(map(len, arrays)) / 2
+        for array, message, response in zip(arrays, messages, together, strict=True):
+            assert response == PredictResponse.FromString(*ask(dialect, model, [message]))
+            every, masked = (prediction.sequence_tags for prediction in response.predictions)
+            assert list(every.counts) == [array.shape[1]] * len(array)
+            assert list(masked.counts) == np.count_nonzero(array, axis=1).tolist()
+            assert max(every.span_ends, default=0) <= array.shape[1]
+            for row, label in enumerate(every.labels):
+                assert label == ["O", "B-x", "I-x", "O"][array.ravel()[row]]
 
     def test_request_that_runs_in_parts(self, load, infer_request):
         """Its last row runs with others, of another size."""

@@ -7,17 +7,18 @@ bytes to it. The encoding is protobuf's (https://protobuf.dev/programming-guides
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
-from functools import cache, lru_cache
+from functools import cache, lru_cache, partial
+from itertools import pairwise
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from headgate.v1 import prediction_pb2 as pb
-from headgate.v1.columns import Columns, MulticlassColumns, OffsetArray
-from headgate.v1.columns.layout import Column, Offsets, layout_of, shared_values
+from headgate.v1.columns import Columns, MulticlassColumns
+from headgate.v1.columns.layout import Column, layout_of, shared_values
 
 #: Serialises the rows from start to stop (exclusive).
 RowEncoder = Callable[[int, int], bytes]
@@ -68,7 +69,9 @@ def prediction_encoder(head: str, columns: Columns) -> RowEncoder:
     [2.5]
     """
     encode_columns = _columns_encoder(columns)
-    opening = _constant(pb.Prediction, head=head) + tag_of(pb.Prediction, layout_of(type(columns)).kind)
+    # Any, since mypy does not see that classes are hashable.
+    kind: Any = type(columns)
+    opening = _opening(head, kind)
     if np.count_nonzero(columns.valid) == len(columns.valid):
 
         def encode(start: int, stop: int) -> bytes:
@@ -86,6 +89,12 @@ def prediction_encoder(head: str, columns: Columns) -> RowEncoder:
     return encode_with_invalid_rows
 
 
+@lru_cache(maxsize=4096)
+def _opening(head: str, kind: type[Columns]) -> bytes:
+    serialized: bytes = pb.Prediction(head=head).SerializeToString()
+    return serialized + tag_of(pb.Prediction, layout_of(kind).kind)
+
+
 def _columns_encoder(columns: Columns) -> RowEncoder:
     # Rows that hold a label and its score alone are the most usual answer.
     if isinstance(columns, MulticlassColumns) and columns.top_indices.shape[1] == 1 and not _has_extras(columns):
@@ -95,52 +104,105 @@ def _columns_encoder(columns: Columns) -> RowEncoder:
 
 def _all_columns(columns: Columns) -> RowEncoder:
     """Encode the columns of any kind as its layout says."""
-    layout = layout_of(type(columns))
-    message = layout.message
-    constant = _constant(message, **shared_values(columns))
-    parts: list[RowEncoder] = [
-        _numbers_or_text(message, column, array)
-        for name, column in layout.per_row.items()
-        if (array := getattr(columns, name)) is not None
-    ]
-    for name, offsets in layout.offsets.items():
-        if (all_offsets := getattr(columns, name)) is not None:
-            entries = [
-                _numbers_or_text(message, layout.ragged[each], getattr(columns, each)) for each in offsets.ragged
-            ]
-            parts.append(_ragged(message, offsets, all_offsets, entries, len(columns)))
-    return lambda start, stop: b"".join([constant, *[part(start, stop) for part in parts]])
-
-
-def _ragged(
-    message: Any, offsets: Offsets, all_offsets: OffsetArray, entries: Sequence[RowEncoder], rows: int
-) -> RowEncoder:
-    """Encode the counts of columns of which rows own different numbers of entries, and their entries."""
-    counts = np.diff(all_offsets)
-    lists = len(counts) // rows if rows else 0
-    encode_counts = _varints(message, offsets.wire, counts, lists)
-    first_of = all_offsets[:: lists or 1].tolist()
+    kind: Any = type(columns)
+    plan = _plan_of(kind)
+    parts = [encoder(array) for name, encoder in plan.per_row if (array := getattr(columns, name)) is not None]
+    for name, tag, ragged in plan.ragged:
+        if (offsets := getattr(columns, name)) is not None:
+            entries = [encoder(getattr(columns, each)) for each, encoder in ragged]
+            parts.append(_ragged(tag, offsets.tolist(), entries, len(columns)))
+    constant = plan.constant(columns)
 
     def encode(start: int, stop: int) -> bytes:
-        own = [entry(first_of[start], first_of[stop]) for entry in entries]
-        return b"".join([encode_counts(start, stop), *own])
+        return constant + b"".join([part(start, stop) for part in parts])
 
     return encode
 
 
-def _numbers_or_text(message: Any, column: Column, array: NDArray[Any]) -> RowEncoder:
-    per_row = math.prod(array.shape[1:])
+#: Makes the encoder of one column.
+_ColumnEncoder = Callable[[NDArray[Any]], RowEncoder]
+
+
+class _Plan:
+    """How columns of a kind are encoded: what their layout says, looked up once.
+
+    Attributes:
+        per_row: each column's name and how it is encoded.
+        ragged: the name of offsets, the tag of the counts, and as above their columns.
+    """
+
+    def __init__(self, kind: type[Columns]) -> None:
+        layout = self._layout = layout_of(kind)
+        self.per_row = [(name, _encoder_of(layout.message, column)) for name, column in layout.per_row.items()]
+        self.ragged = [
+            (
+                name,
+                tag_of(layout.message, offsets.wire),
+                [(each, _encoder_of(layout.message, layout.ragged[each])) for each in offsets.ragged],
+            )
+            for name, offsets in layout.offsets.items()
+        ]
+        # What the fields that are the same for all rows are made of: values, sizes, and shared columns.
+        arrays = {**layout.per_row, **layout.ragged}
+        sized = {
+            name: column.sizes
+            for name, column in arrays.items()
+            if any(isinstance(size, str) and size not in layout.values for size in column.sizes)
+        }
+        always = {sizes: f"{name}.shape" for name, sizes in sized.items() if name not in layout.optional}
+        paths = [*layout.values, *always.values()]
+        self._values = attrgetter(*paths) if paths else lambda _: ()
+        self._shapes = [name for name, sizes in sized.items() if sizes not in always]
+        self._constants: dict[Any, bytes] = {}
+
+    def constant(self, columns: Columns) -> bytes:
+        """Return the serialised fields that are the same for all rows."""
+        key = self._values(columns)
+        if self._shapes or self._layout.shared:
+            shapes = [None if (array := getattr(columns, name)) is None else array.shape for name in self._shapes]
+            key = (key, *shapes, *[getattr(columns, name).tobytes() for name in self._layout.shared])
+        constant = self._constants.get(key)
+        if constant is None:
+            if len(self._constants) >= 4096:
+                self._constants.clear()
+            fields = shared_values(columns)
+            constant = self._constants[key] = self._layout.message(**fields).SerializeToString()
+        return constant
+
+
+@cache
+def _plan_of(kind: type[Columns]) -> _Plan:
+    return _Plan(kind)
+
+
+def _encoder_of(message: Any, column: Column) -> _ColumnEncoder:
+    tag = tag_of(message, column.wire)
     if column.as_bytes:
-        return _bytes(message, column.wire, array)
-    if array.dtype.kind == "O":
-        return _text(message, column.wire, array, per_row)
-    if array.dtype.kind in "iu":
-        return _varints(message, column.wire, array, per_row)
-    return _fixed(message, column.wire, array, column.dtype.newbyteorder("<"), per_row)
+        return partial(_bytes, tag)
+    if column.dtype.kind == "O":
+        return partial(_text, tag)
+    if column.dtype.kind in "iu":
+        return partial(_varints, tag)
+    return partial(_fixed, tag, column.dtype.newbyteorder("<"))
 
 
-def _has_extras(columns: Columns) -> bool:
-    return any(getattr(columns, name) is not None for name in layout_of(type(columns)).optional)
+def _ragged(tag: bytes, offsets: list[int], entries: Sequence[RowEncoder], rows: int) -> RowEncoder:
+    """Encode the counts of columns of which rows own different numbers of entries, and their entries."""
+    counts = [encode_varint(stop - start) for start, stop in pairwise(offsets)]
+    lists = len(counts) // rows if rows else 0
+
+    def encode(start: int, stop: int) -> bytes:
+        first, last = offsets[start * lists], offsets[stop * lists]
+        own = [entry(first, last) for entry in entries]
+        return b"".join([_packed(tag, b"".join(counts[start * lists : stop * lists])), *own])
+
+    return encode
+
+
+def _has_extras(columns: MulticlassColumns) -> bool:
+    if columns.confidence_level or columns.group_names:
+        return True
+    return any(getattr(columns, name) is not None for name in layout_of(MulticlassColumns).optional)
 
 
 def _top_label(columns: MulticlassColumns) -> RowEncoder:
@@ -163,58 +225,49 @@ def _top_label(columns: MulticlassColumns) -> RowEncoder:
 @lru_cache(maxsize=65536)
 def _before_score(label: str, index: int, classes: int) -> bytes:
     message = pb.MulticlassColumns
-    rest = _constant(message, k=1, labels=(label,), indices=(index,), classes=classes)
+    rest: bytes = message(k=1, labels=[label], indices=[index], classes=classes).SerializeToString()
     return rest + tag_of(message, "scores") + encode_varint(4)
 
 
-@lru_cache(maxsize=4096)
-def _constant(message: Any, **fields: Any) -> bytes:
-    serialized: bytes = message(**fields).SerializeToString()
-    return serialized
+def _packed(tag: bytes, data: bytes) -> bytes:
+    return tag + encode_varint(len(data)) + data if data else b""
 
 
-def _fixed(message: Any, field: str, array: NDArray[Any], dtype: np.dtype[Any], per_row: int) -> RowEncoder:
+def _fixed(tag: bytes, dtype: np.dtype[Any], array: NDArray[Any]) -> RowEncoder:
     """Encode a packed column of numbers of fixed width (and of bools, which are one byte as varints)."""
-    tag = tag_of(message, field)
     data = array.astype(dtype, copy=False).tobytes()
-    width = per_row * dtype.itemsize
+    width = len(data) // (len(array) or 1)
 
     def encode(start: int, stop: int) -> bytes:
+        # As `_packed`, without the call.
         rows = data[start * width : stop * width]
         return tag + encode_varint(len(rows)) + rows if rows else b""
 
     return encode
 
 
-def _varints(message: Any, field: str, array: NDArray[Any], per_row: int) -> RowEncoder:
+def _varints(tag: bytes, array: NDArray[Any]) -> RowEncoder:
     """Encode a packed column of integers."""
-    tag = tag_of(message, field)
     varints = [encode_varint(value) for value in array.ravel().tolist()]
-
-    def encode(start: int, stop: int) -> bytes:
-        rows = b"".join(varints[start * per_row : stop * per_row])
-        return tag + encode_varint(len(rows)) + rows if rows else b""
-
-    return encode
+    per_row = len(varints) // (len(array) or 1)
+    return lambda start, stop: _packed(tag, b"".join(varints[start * per_row : stop * per_row]))
 
 
-def _bytes(message: Any, field: str, array: NDArray[Any]) -> RowEncoder:
+def _bytes(tag: bytes, array: NDArray[Any]) -> RowEncoder:
     """Encode a column of which each row is one field of bytes, little-endian."""
-    tag = tag_of(message, field)
     rows = array.astype(array.dtype.newbyteorder("<"), copy=False)
     return lambda start, stop: b"".join(
         part for row in range(start, stop) for part in delimited(tag, rows[row].tobytes())
     )
 
 
-def _text(message: Any, field: str, array: NDArray[np.object_], per_row: int) -> RowEncoder:
+def _text(tag: bytes, array: NDArray[np.object_]) -> RowEncoder:
     """Encode a column of text: one field an entry."""
-    tag = tag_of(message, field)
     encoded = [_text_field(tag, text) for text in array.ravel().tolist()]
+    per_row = len(encoded) // (len(array) or 1)
     return lambda start, stop: b"".join(encoded[start * per_row : stop * per_row])
 
 
 @lru_cache(maxsize=65536)
 def _text_field(tag: bytes, text: str) -> bytes:
-    data = text.encode()
-    return tag + encode_varint(len(data)) + data
+    return b"".join(delimited(tag, text.encode()))

@@ -169,18 +169,22 @@ class ConformalLevel(_message.Message):
     def __init__(self, level: _Optional[float] = ..., quantiles: _Optional[_Iterable[float]] = ..., lower_quantile: _Optional[float] = ..., upper_quantile: _Optional[float] = ...) -> None: ...
 
 class ThresholdChoice(_message.Message):
-    __slots__ = ("label", "criterion", "threshold", "precision", "recall")
+    __slots__ = ("label", "criterion", "threshold", "precision", "recall", "rows", "data_sha256")
     LABEL_FIELD_NUMBER: _ClassVar[int]
     CRITERION_FIELD_NUMBER: _ClassVar[int]
     THRESHOLD_FIELD_NUMBER: _ClassVar[int]
     PRECISION_FIELD_NUMBER: _ClassVar[int]
     RECALL_FIELD_NUMBER: _ClassVar[int]
+    ROWS_FIELD_NUMBER: _ClassVar[int]
+    DATA_SHA256_FIELD_NUMBER: _ClassVar[int]
     label: str
     criterion: str
     threshold: float
     precision: float
     recall: float
-    def __init__(self, label: _Optional[str] = ..., criterion: _Optional[str] = ..., threshold: _Optional[float] = ..., precision: _Optional[float] = ..., recall: _Optional[float] = ...) -> None: ...
+    rows: int
+    data_sha256: str
+    def __init__(self, label: _Optional[str] = ..., criterion: _Optional[str] = ..., threshold: _Optional[float] = ..., precision: _Optional[float] = ..., recall: _Optional[float] = ..., rows: _Optional[int] = ..., data_sha256: _Optional[str] = ...) -> None: ...
 
 class CalibrationMetric(_message.Message):
     __slots__ = ("metric", "before", "after")

@@ -119,6 +119,16 @@ class TestOptions:
         np.testing.assert_allclose(columns.entropies, -(probabilities * np.log(probabilities)).sum(1), rtol=1e-4)
         np.testing.assert_allclose(columns.margins, ranked[:, 0] - ranked[:, 1], rtol=1e-5)
 
+    def test_more_labels_than_there_are(self, calls):
+        request = ask("iris", tensor_from_numpy(FLOWERS), options=PredictOptions(top_k=2**32 - 1))
+        assert calls.predict(request).predictions[0].multiclass.k == 3
+
+    def test_options_of_a_newer_client(self, calls):
+        # A field that is not known here: number 1000, of one byte.
+        options = PredictOptions.FromString(PredictOptions(top_k=2).SerializeToString() + b"\xc2\x3e\x01x")
+        response = calls.predict(ask("iris", tensor_from_numpy(FLOWERS), options=options))
+        assert response.predictions[0].multiclass.k == 2
+
     @pytest.mark.parametrize(("threshold", "label"), [(None, "malignant"), (0.0, "malignant"), (0.9, "benign")])
     def test_threshold(self, calls, threshold, label):
         options = PredictOptions(threshold=threshold)
@@ -158,8 +168,16 @@ class TestErrors:
              "input 'b' takes INT32, which cannot hold 1.5"),
             (ask("iris", Tensor(floats=[1] * 4), options=PredictOptions(heads=["colour"])), NOT_FOUND,
              "model 'iris' has no head 'colour'; it has 'species'"),
+            (ask("iris", Tensor(floats=[1] * 4), options=PredictOptions(heads=["species"] * 3)), INVALID_ARGUMENT,
+             "the options name 3 heads, some more than once; name each once"),
             (ask("tumor", Tensor(floats=[1]), options=PredictOptions(threshold=1.5)), INVALID_ARGUMENT,
              "threshold is 1.5; give a number in 0..1"),
+            (ask("tumor", Tensor(floats=[1]), options=PredictOptions(threshold=math.nan)), INVALID_ARGUMENT,
+             "threshold is nan; give a number in 0..1"),
+            (ask("tumor", Tensor(floats=[1]), options=PredictOptions(confidence_level=math.inf)), INVALID_ARGUMENT,
+             "confidence_level is inf; give a number from 0 to less than 1"),
+            (ask("tumor", Tensor(floats=[1]), options=PredictOptions(mask_encoding=99)), INVALID_ARGUMENT,
+             "mask_encoding is 99; give one of MASK_ENCODING_UNSPECIFIED, "),
             (ask("text", Tensor(strings=["a"])), grpc.StatusCode.FAILED_PRECONDITION,
              "model 'text' has no heads, so its outputs have no meaning to decode; ask for raw tensors by"),
         ],

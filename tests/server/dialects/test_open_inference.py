@@ -6,7 +6,7 @@ import struct
 import grpc
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import headgate
@@ -342,7 +342,6 @@ class TestErrors:
         assert code is grpc.StatusCode.RESOURCE_EXHAUSTED
         assert "larger than max" in details
 
-    @settings(deadline=None)
     @given(data=st.data())
     def test_any_request_is_answered_or_refused(self, model_infer, data):
         """No mix of fields is a bug of the server: a status of INTERNAL would be one."""

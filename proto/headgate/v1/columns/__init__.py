@@ -16,6 +16,7 @@ from headgate.v1.columns.layout import (
     IntArray,
     OffsetArray,
     TextArray,
+    join_columns,
     layout_of,
     read_columns,
 )
@@ -52,6 +53,7 @@ __all__ = [
     "SequenceTagsColumns",
     "TextArray",
     "columns_from_prediction",
+    "join_columns",
 ]
 
 _KINDS: dict[str, type[Columns]] = {

@@ -21,7 +21,7 @@ from headgate.v1.columns.layout import (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class SegmentationColumns(Columns):
     """A label for each pixel.
 
@@ -29,9 +29,10 @@ class SegmentationColumns(Columns):
         height, width: of the maps.
         labels: the head's labels.
         areas: float32 [rows, labels], the part of the pixels that has each label; NaN in invalid rows.
-        valid: bool [rows]; False where the model gave NaN for a pixel.
-        class_maps: uint8 (uint16 where there are more than 256 labels) [rows, height, width], positions in `labels`;
-            where labels may overlap, `len(labels)` for none. None unless asked for. 0 throughout in invalid rows.
+        valid: bool [rows]; False where the model gave NaN for a pixel, or logits from which no probabilities follow.
+        class_maps: uint8 (uint16 where there are more than 256 numbers) [rows, height, width], positions in `labels`;
+            where labels may overlap, the best one, and `len(labels)` for none. None unless asked for. 0 throughout in
+            invalid rows.
         run_offsets: int64 [rows * labels + 1]; the mask of label j in row i has the runs [i * labels + j] to
             [i * labels + j + 1]. None unless asked for.
         runs: uint32 [run_offsets[-1]], lengths of runs without and with the label in turn, column by column.
@@ -49,7 +50,7 @@ class SegmentationColumns(Columns):
     runs: Annotated[NDArray[np.uint32] | None, Ragged(np.uint32)] = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class DetectionColumns(Columns):
     """Boxes with labels, any number a row; the best score of a row first.
 
@@ -72,14 +73,14 @@ class DetectionColumns(Columns):
     relative: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class KeypointsColumns(Columns):
     """Points with names.
 
     Attributes:
         points: float32 [rows, names, 2]: x and y.
         names: one a point.
-        valid: bool [rows]; False where the model gave NaN.
+        valid: bool [rows]; False where the model gave NaN or an infinity for a point.
         relative: whether points are fractions of the image's sides rather than pixels of the model's input.
         scores: float32 [rows, names]; None for coordinates without.
     """

@@ -21,7 +21,7 @@ from headgate.v1.columns.layout import (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class BinaryColumns(Columns):
     """One of two labels.
 
@@ -44,7 +44,7 @@ class BinaryColumns(Columns):
     abstained: Annotated[BoolArray | None, PerRow(np.bool_)] = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class MulticlassColumns(Columns):
     """One of several labels: the best k of each row.
 
@@ -98,7 +98,7 @@ class MulticlassColumns(Columns):
         return self.top_scores[:, 0]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class MultilabelColumns(Columns):
     """Any number of labels a row, compressed: row i owns the entries offsets[i] to offsets[i + 1] of `labels`,
     `indices` and `scores`.
@@ -127,7 +127,7 @@ class MultilabelColumns(Columns):
         return labels
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class OrdinalColumns(Columns):
     """One of several labels in an order.
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, ClassVar, Self, TypeVar, cast, get_type_hints
@@ -31,10 +31,13 @@ TextArray = NDArray[np.object_]
 BoolArray = NDArray[np.bool_]
 OffsetArray = NDArray[np.int64]
 _Role = TypeVar("_Role", bound="Column")
+_Columns = TypeVar("_Columns", bound="Columns")
 
 
 class Columns:
     """What one head predicts for all rows: the base of the dataclasses of all kinds.
+
+    Not frozen: with frozen fields, making the columns of a row takes as long as its softmax.
 
     Attributes:
         valid: bool [rows]; False where the model gave NaN, or numbers from which nothing follows.
@@ -175,6 +178,23 @@ def shared_values(columns: Columns) -> dict[str, Any]:
             values |= {size: number for size, number in sizes if isinstance(size, str) and not fields[size].is_repeated}
     values |= {column.wire: tuple(getattr(columns, name).tolist()) for name, column in layout.shared.items()}
     return values | {name: getattr(columns, name) for name in layout.values}
+
+
+def join_columns(parts: Sequence[_Columns]) -> _Columns:
+    """Join the rows of one head's columns, of which there are some; what all rows share is taken from the first."""
+    first, *others = parts
+    if not others:
+        return first
+    layout = layout_of(type(first))
+    joined: dict[str, Any] = {}
+    for name in ("valid", *layout.per_row, *layout.ragged):
+        arrays = [getattr(part, name) for part in parts]
+        joined[name] = None if arrays[0] is None else np.concatenate(arrays)
+    for name in layout.offsets:
+        if getattr(first, name) is not None:
+            counts = np.concatenate([np.diff(getattr(part, name)) for part in parts])
+            joined[name] = np.concatenate([[0], np.cumsum(counts)])
+    return dataclasses.replace(first, **joined)
 
 
 def read_columns(kind: type[Columns], message: Any, valid: BoolArray) -> Columns:

@@ -10,7 +10,7 @@ import numpy as np
 from headgate.v1.columns.layout import BoolArray, Columns, FloatArray, IntArray, PerRow, Shared, TextArray
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class RegressionColumns(Columns):
     """Numbers in the targets' own units.
 
@@ -32,7 +32,7 @@ class RegressionColumns(Columns):
     confidence_level: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class QuantileColumns(Columns):
     """Quantiles in the targets' own units.
 
@@ -55,7 +55,7 @@ class QuantileColumns(Columns):
     confidence_level: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class CountColumns(Columns):
     """Expected counts, or other numbers that are never negative.
 
@@ -74,14 +74,14 @@ class CountColumns(Columns):
     confidence_level: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class MeanVarianceColumns(Columns):
     """The mean and the standard deviation of a Gaussian for each target, in the targets' own units.
 
     Attributes:
         means: float64 [rows, targets].
         standard_deviations: float64 [rows, targets].
-        valid: bool [rows]; False where the model gave NaN, or a negative variance.
+        valid: bool [rows]; False where the model gave NaN, a negative spread, or what is not finite.
         target_names, units, lower, upper, confidence_level: as in RegressionColumns.
     """
 
@@ -95,7 +95,7 @@ class MeanVarianceColumns(Columns):
     confidence_level: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class AnomalyColumns(Columns):
     """How unusual each row is.
 
@@ -115,7 +115,7 @@ class AnomalyColumns(Columns):
     percentiles: Annotated[FloatArray | None, PerRow(np.float32)] = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class EmbeddingColumns(Columns):
     """A vector for each row, and the nearest prototypes.
 

@@ -20,7 +20,7 @@ from headgate.v1.columns.layout import (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class SequenceTagsColumns(Columns):
     """A label for each real step of each row, and the spans that they make.
 
@@ -53,7 +53,7 @@ class SequenceTagsColumns(Columns):
     span_scores: Annotated[FloatArray | None, Ragged(np.float32)] = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class CtcColumns(Columns):
     """The best k texts of each row.
 

@@ -1,0 +1,58 @@
+"""The best entries of each row."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headgate.decoders.activations import flat_positions, row_starts
+from headgate.v1.columns import BoolArray, FloatArray
+
+# Up to so many entries sorting whole rows is fastest; in longer ones so few are found one after another faster than by
+# partitioning.
+_SORTED_WHOLE, _FOUND_SINGLY = 64, 8
+_LEAST = np.array(-np.inf, np.float32)
+
+
+def best_first(scores: FloatArray, k: int) -> NDArray[np.intp]:
+    """Return the indices of the k largest entries of each row, [rows, k], largest first; ties: the lower index first.
+
+    >>> best_first(np.array([[0.2, 0.3, 0.2, 0.3]]), 3).tolist()
+    [[1, 3, 0]]
+    """
+    entries = scores.shape[1]
+    order: NDArray[np.intp]
+    if k == 1:
+        order = scores.argmax(1)
+        return order[:, None]
+    if k == entries or entries <= _SORTED_WHOLE:
+        return (-scores).argsort(1, "stable")[:, :k]
+    if k <= _FOUND_SINGLY:
+        return _found_singly(scores, k)
+    starts = row_starts(*scores.shape)[:, None]
+    candidates: NDArray[np.intp] = np.argpartition(scores, entries - k, axis=1)[:, entries - k :]
+    candidates.sort(axis=1)
+    ranks = np.argsort(-scores.take(candidates + starts), axis=1, kind="stable")
+    order = np.take_along_axis(candidates, ranks, axis=1)
+    # Where more entries than one equal the k-th best, the partition took any of them.
+    kth_best = scores.take(order[:, -1:] + starts)
+    _sort_whole(scores, order, np.count_nonzero(scores >= kth_best, axis=1) > k)
+    return order
+
+
+def _found_singly(scores: FloatArray, k: int) -> NDArray[np.intp]:
+    rows, entries = scores.shape
+    left = scores.copy()
+    found = np.empty((k, rows), np.intp)
+    best = left.argmax(1, found[0])
+    for place in found[1:]:
+        left.put(flat_positions(best, entries), _LEAST)
+        best = left.argmax(1, place)
+    order = found.T
+    # Among entries of -inf those found before cannot be told from the others.
+    _sort_whole(scores, order, left.take(flat_positions(best, entries)) == _LEAST)
+    return order
+
+
+def _sort_whole(scores: FloatArray, order: NDArray[np.intp], rows: BoolArray) -> None:
+    """Replace the order of some rows."""
+    if np.count_nonzero(rows):
+        order[rows] = np.argsort(-scores[rows], axis=1, kind="stable")[:, : order.shape[1]]
