@@ -9,8 +9,6 @@ from rich.table import Table
 from rich.text import Text
 
 from headgate.v1 import (
-    Activation,
-    Head,
     ImageInput,
     InputMeaning,
     MetricChange,
@@ -18,7 +16,6 @@ from headgate.v1 import (
     Padding,
     ParityCheck,
     Provenance,
-    TargetScaling,
     TensorSpec,
     Tolerance,
     Verification,
@@ -27,53 +24,6 @@ from headgate.v1 import (
 from headgate.v1.golden import GOLDEN_FILE, golden_from_bytes
 from headgate.v1.input_meanings import abridged
 from headgate.v1.tensors import format_spec
-
-
-def describe_head(head: Head) -> str:
-    """Write all that a head says, in one line.
-
-    >>> from headgate.v1 import BinaryHead
-    >>> labels = BinaryHead(labels=["healthy", "ill"], threshold=0.3)
-    >>> describe_head(Head(name="diagnosis", output="y", activation=Activation.ACTIVATION_LOGITS, binary=labels))
-    "diagnosis: binary, logits of output 'y'; labels healthy, ill; ill where its probability >= 0.3"
-    """
-    kind = head.WhichOneof("kind") or "of a kind that this headgate does not know"
-    activation = Activation.Name(head.activation).removeprefix("ACTIVATION_").lower()
-    words = [f"{head.name}: {kind}, {activation} of output '{head.output}'"]
-    if head.description:
-        words.append(head.description)
-    match kind:
-        case "regression":
-            regression = head.regression
-            if regression.targets:
-                words.append(f"targets {', '.join(regression.targets)}")
-            if regression.units:
-                words.append(f"in {', '.join(regression.units)}")
-            if regression.HasField("scaling"):
-                words.append(_scaling(regression.scaling))
-        case "binary":
-            binary = head.binary
-            threshold = binary.threshold if binary.HasField("threshold") else 0.5
-            positive = binary.positive_label or binary.labels[1]
-            words.append(f"labels {', '.join(binary.labels)}")
-            words.append(f"{positive} where its probability >= {threshold:g}")
-        case "multiclass":
-            multiclass = head.multiclass
-            words.append(f"{len(multiclass.labels)} labels: {', '.join(multiclass.labels)}")
-            if multiclass.top_k > 1:
-                words.append(f"best {multiclass.top_k}")
-        case "multilabel":
-            multilabel = head.multilabel
-            words.append(f"{len(multilabel.labels)} labels: {', '.join(multilabel.labels)}")
-            words.append(f"thresholds {', '.join(f'{t:g}' for t in multilabel.thresholds or [0.5])}")
-    return "; ".join(words)
-
-
-def _scaling(scaling: TargetScaling) -> str:
-    mean, scale = (
-        ", ".join(f"{value:g}" for value in values) for values in (scaling.mean or [0.0], scaling.scale or [1.0])
-    )
-    return f"scaled back with mean {mean} and scale {scale}{', then expm1' if scaling.log1p else ''}"
 
 
 def describe_padding(padding: Padding) -> str:

@@ -49,11 +49,11 @@ def write_triton_config(folder: Path, signature: Signature) -> None:
 def triton_files(model: str, signature: Signature) -> dict[str, str]:
     """Return the texts of the files of labels, and of `config.pbtxt`.
 
-    Triton names the classes of an output with one label a unit; binary heads of one unit have none there.
+    Triton names the classes of an output [batch,units] with one label a unit; binary heads of one unit have none there.
     """
-    units = {spec.name: spec.shape[-1] for spec in signature.outputs}
+    units = {spec.name: spec.shape[1] for spec in signature.outputs if len(spec.shape) == 2}
     labels = {head.output: _labels(head) for head in signature.heads}
-    labels = {output: names for output, names in labels.items() if len(names) == units[output]}
+    labels = {output: names for output, names in labels.items() if len(names) == units.get(output)}
     files = {_labels_file(output): "".join(f"{label}\n" for label in names) for output, names in labels.items()}
     config = [
         _HEADER,

@@ -1,6 +1,6 @@
 """TensorFlow graphs, followed from their outputs back."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from headgate.exporter.conversion.handlers.recurrent import MARK
@@ -10,6 +10,8 @@ _PASSING_OPS = ("Identity", "IdentityN", "Reshape", "Squeeze", "ExpandDims", "Ca
 _CALL_OPS = ("PartitionedCall", "StatefulPartitionedCall")
 #: What people call operations that stand for something else.
 _NAMES = {MARK: "LSTM, GRU or SimpleRNN"}
+#: What `GraphNodes.last_op` calls the operations that divide a vector by its length.
+UNIT_LENGTH = "division by the vector's length"
 
 
 class GraphNodes:
@@ -34,7 +36,7 @@ class GraphNodes:
         pending = [(self._nodes, tensor) for tensor in tensors]
         while pending:
             nodes, tensor = pending.pop()
-            node = nodes.get(tensor.partition(":")[0])
+            node = nodes.get(_node_name(tensor))
             if node is None or tensor.startswith("^") or id(node) in seen:
                 continue
             seen.add(id(node))
@@ -65,5 +67,28 @@ class GraphNodes:
                 tensor = function.ret[function.signature.output_arg[int(index)].name]
             elif node.op in _PASSING_OPS:
                 tensor = node.input[int(index) if node.op == "IdentityN" else 0]
+            elif _has_unit_length(node, nodes):
+                return UNIT_LENGTH
             else:
                 return _NAMES.get(node.op, str(node.op))
+
+
+def _has_unit_length(node: Any, nodes: Mapping[str, Any]) -> bool:
+    """Return whether a node is x / sqrt(sum(x * x)); divisors may be bounded, and be multiplied by their inverses."""
+    root = {"Mul": "Rsqrt", "RealDiv": "Sqrt"}.get(node.op)
+    if root is None:
+        return False
+    vector, length = node.input
+    for op in (root, "Sum"):
+        inner = nodes.get(_node_name(length))
+        while inner is not None and inner.op in ("Maximum", "Minimum"):
+            inner = nodes.get(_node_name(inner.input[0]))
+        if inner is None or inner.op != op:
+            return False
+        length = inner.input[0]
+    square = nodes.get(_node_name(length))
+    return square is not None and square.op in ("Square", "Mul") and set(square.input) == {vector}
+
+
+def _node_name(tensor: str) -> str:
+    return tensor.partition(":")[0]

@@ -1,7 +1,7 @@
 """A model as one function of named tensors."""
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from headgate.exporter.conversion.graph_names import innermost_layer
 from headgate.exporter.conversion.large_weights import LARGE_BYTES, large_variables, replaced
-from headgate.exporter.errors import ConversionError, ModelLoadError, reason_of
+from headgate.exporter.errors import ConversionError, HeadInferenceError, ModelLoadError, reason_of
 from headgate.exporter.names import clean_name, unique_names
+from headgate.exporter.reconstruction import Reconstruction, replace_by_errors
 from headgate.exporter.sources.entry_points import EntryPoint, Examples, entry_point_of
 from headgate.exporter.tracing.graph_nodes import GraphNodes
 from headgate.exporter.tracing.recurrent import native_recurrence
@@ -81,7 +82,13 @@ class TracedModel:
         return self.nodes.last_op(self.function.outputs[index].name)
 
 
-def trace(model: Any, examples: Examples = None, *, large_bytes: int = LARGE_BYTES) -> TracedModel:
+def trace(
+    model: Any,
+    examples: Examples = None,
+    *,
+    reconstructions: Mapping[str, Reconstruction] | None = None,
+    large_bytes: int = LARGE_BYTES,
+) -> TracedModel:
     """Trace a built model in inference mode.
 
     A Keras model's input tensors are named by its Input layers; those of a subclassed model by its arguments or the
@@ -93,10 +100,12 @@ def trace(model: Any, examples: Examples = None, *, large_bytes: int = LARGE_BYT
         model: a built keras.Model or tf_keras model, or a `headgate.exporter.sources.entry_points.TensorFunction`.
         examples: tell the types of a subclassed model's inputs, which Keras does not record (default floating point),
             and their shapes where it takes several arguments.
+        reconstructions: the outputs, by any of their names, that are replaced by how far they are from an input.
         large_bytes: weights of at least so many bytes become inputs of the function.
 
     Raises:
         ModelLoadError: the inputs are not known, or the model has no weights yet.
+        HeadInferenceError: an output does not reconstruct what it is said to.
         ConversionError: the model cannot be traced, an output has no batch dimension, or predictions draw random
             numbers or change the model.
     """
@@ -107,25 +116,30 @@ def trace(model: Any, examples: Examples = None, *, large_bytes: int = LARGE_BYT
     names = unique_names(clean_name(name, "input") for name in entry.input_names)
     tensor_specs = [leaf for leaf in keras.tree.flatten(entry.arguments) if isinstance(leaf, tf.TensorSpec)]
     specs = [_input_spec(name, spec) for name, spec in zip(names, tensor_specs, strict=True)]
-    paths: list[tuple[Any, ...]] = []
+    aliases: dict[str, set[str]] = {}
     assigned: set[int] = set()
     large = large_variables(entry.layers, large_bytes)
 
-    def call(*tensors: Any) -> Any:
+    def call(*tensors: Any) -> list[Any]:
         remaining = iter(tensors)
         args, kwargs = keras.tree.map_structure(
             lambda leaf: next(remaining) if isinstance(leaf, tf.TensorSpec) else leaf, entry.arguments
         )
-        return entry.call(*args, **kwargs)
+        result = keras.tree.flatten_with_path(entry.call(*args, **kwargs))
+        aliases.update(_aliases([path for path, _ in result], entry.output_names, names))
+        outputs = [output for _, output in result]
+        if reconstructions:
+            inputs = dict(zip(names, tensors, strict=True))
+            outputs = replace_by_errors(outputs, list(aliases.values()), inputs, reconstructions)
+        return [_served(output) for output in outputs]
 
     def flat_call(*tensors: Any) -> list[Any]:
         weights = tensors[len(specs) :]
         with replaced(large, weights) as scope, native_recurrence(entry.layers), steps_as_rows(entry.layers):
             before = dict(scope.state_mapping)
-            result = keras.tree.flatten_with_path(call(*tensors[: len(specs)]))
+            outputs = call(*tensors[: len(specs)])
         assigned.update(key for key, value in scope.state_mapping.items() if value is not before.get(key))
-        paths[:] = [path for path, _ in result]
-        return [tf.identity(_served(output)) for _, output in result]
+        return [tf.identity(output) for output in outputs]
 
     signature = [
         tf.TensorSpec([None if size < 0 else size for size in spec.shape], tensor.dtype, name=f"headgate_input_{index}")
@@ -145,6 +159,8 @@ def trace(model: Any, examples: Examples = None, *, large_bytes: int = LARGE_BYT
     try:
         with _names_of_scopes(entry.layers) as scopes:
             function = tf.function(flat_call, autograph=False).get_concrete_function(*signature)
+    except HeadInferenceError:
+        raise
     except Exception as error:
         raise ConversionError(
             f"model '{entry.name}' cannot be traced as a TensorFlow graph: {reason_of(error)}; "
@@ -154,28 +170,37 @@ def trace(model: Any, examples: Examples = None, *, large_bytes: int = LARGE_BYT
         raise ModelLoadError(f"model '{entry.name}' is not fully built; call it once on a batch of data, or train it")
     _refuse_changing_models(entry, function, scopes, assigned)
 
-    output_names = entry.output_names if len(entry.output_names) == len(paths) else [""] * len(paths)
-    aliases: dict[str, set[str]] = {}
-    outputs: list[TensorSpec] = []
-    for path, layer, tensor in zip(paths, output_names, function.outputs, strict=True):
-        key = "_".join(str(part) for part in path if isinstance(part, str))
-        fallback = "output" if len(paths) == 1 else f"output_{len(outputs)}"
-        [name] = unique_names([clean_name(key or layer or fallback, fallback)], taken=[*names, *aliases])
-        aliases[name] = {name, key, layer} - {""}
-        outputs.append(_output_spec(name, tensor))
     return TracedModel(
         name=entry.name,
         model=entry.owner,
         inputs=specs,
-        outputs=outputs,
+        outputs=[_output_spec(name, tensor) for name, tensor in zip(aliases, function.outputs, strict=True)],
         aliases=aliases,
         layers=entry.layers,
         scopes=scopes,
         function=function,
         large_variables=large,
         lookups=_lookups(entry.layers, function),
-        call=lambda *tensors: [_served(output) for output in keras.tree.flatten(call(*tensors))],
+        call=call,
     )
+
+
+def _aliases(paths: Sequence[tuple[Any, ...]], layers: Sequence[str], inputs: Iterable[str]) -> dict[str, set[str]]:
+    """Name outputs, and return with each name all that the model knows it by.
+
+    Args:
+        paths: where each output stands in what the model returns.
+        layers: the output layers' names; of another number where they are not known.
+        inputs: names that are taken.
+    """
+    layers = layers if len(layers) == len(paths) else [""] * len(paths)
+    aliases: dict[str, set[str]] = {}
+    for path, layer in zip(paths, layers, strict=True):
+        key = "_".join(str(part) for part in path if isinstance(part, str))
+        fallback = "output" if len(paths) == 1 else f"output_{len(aliases)}"
+        [name] = unique_names([clean_name(key or layer or fallback, fallback)], taken=[*inputs, *aliases])
+        aliases[name] = {name, key, layer} - {""}
+    return aliases
 
 
 def _lookups(layers: Iterable[Any], function: Any) -> dict[str, Any]:

@@ -1,11 +1,14 @@
 import keras
 import numpy as np
 import pytest
+from scipy.stats import norm
 from sklearn.preprocessing import StandardScaler
 
+from headgate.decoders import DecodeOptions, decoder_for
+from headgate.exporter import export_model
 from headgate.exporter.errors import HeadInferenceError
 from headgate.exporter.heads import build_heads
-from headgate.exporter.losses import losses_of
+from headgate.exporter.losses import describe_loss, losses_of
 from headgate.v1 import (
     ACTIVATION_LINEAR,
     ACTIVATION_LOGITS,
@@ -132,23 +135,29 @@ def test_target_scaling_in_every_form(dense, heads_of):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"heads": {"cost": None}}, "heads= names 'cost', the model's outputs are 'price', 'species'"),
-        ({"heads": {"price": "regressor"}}, "kind is 'regressor'; give one of 'regression', 'binary'"),
+        ({"heads": {"cost": None}}, "a head is declared for 'cost'; the model's outputs are 'price', 'species'"),
+        (
+            {"heads": {"price": "regressor"}},
+            r"\(did you mean 'regression'\?\); give one of 'regression', 'binary'",
+        ),
         ({"heads": {"price": 3}}, "heads= for output 'price' is of type int; give a kind"),
         ({"heads": {"price": {"activation": "tanh"}}}, "activation is 'tanh'; give 'linear', 'logits'"),
-        ({"heads": {"price": {"labels": ["a"]}}}, "a regression head has no field 'labels'; it has 'kind', 'name'"),
+        ({"heads": {"price": {"labels": ["a"]}}}, "a regression head has no field 'labels' .*; it has 'kind', 'name'"),
         ({"heads": {"price": Head(output="species")}}, "holds a head that reads output 'species'"),
         ({"heads": {"price": {"name": "species"}}}, "two heads are called 'species'"),
         ({"heads": {"price": {"units": ["EUR", "USD", "CHF"]}}}, "regression.units has 3 entries"),
-        ({"heads": {"species": {"top_k": "two"}}}, "a field of its multiclass head has a wrong type"),
+        ({"heads": {"species": {"top_k": "two"}}}, "output 'species': multiclass.top_k is 'two'; give a whole number"),
         ({"labels": ["a", "b"]}, "multiclass.labels has 2 entries, output 'species' has 3 units"),
         ({"labels": {"price": ["a"]}}, "labels= names 'price', the .* heads are 'species'"),
         ({"labels": ["a", "b"], "heads": {"price": "binary"}}, "labels= fits the heads 'price', 'species'; say which"),
-        ({"threshold": 0.5}, "threshold= needs a binary or multilabel head, but 'price' is regression, 'species' is"),
+        (
+            {"threshold": 0.5},
+            "threshold= needs a binary, .* or anomaly head, but 'price' is regression, 'species' is",
+        ),
         ({"threshold": 1.5, "heads": {"price": "binary"}}, "binary.threshold"),
-        ({"target_scaling": {"std": 3}}, "no field 'std'; it has 'mean', 'scale', 'log1p'"),
-        ({"target_scaling": 3}, "the scaling of the targets is of type int"),
-        ({"target_scaling": {"scale": "wide"}}, "a field of its regression head has a wrong type"),
+        ({"target_scaling": {"std": 3}}, "regression.scaling has no field 'std'; it has 'mean', 'scale', 'log1p'"),
+        ({"target_scaling": 3}, "scaling is 3; give a dictionary with 'mean', 'scale', 'log1p', or a fitted"),
+        ({"target_scaling": {"scale": "wide"}}, "output 'price': regression.scaling.scale is 'wide'; give a number"),
     ],
 )
 def test_what_does_not_fit_is_refused(arguments, message, two_heads, heads_of):
@@ -159,9 +168,182 @@ def test_what_does_not_fit_is_refused(arguments, message, two_heads, heads_of):
 def test_images_and_integers_get_no_head_unasked(heads_of):
     image = keras.Input((8, 8, 1), name="image")
     model = keras.Model(image, keras.layers.Conv2D(2, 3, name="mask")(image))
-    with pytest.raises(HeadInferenceError, match=r"'mask' has shape \[batch,6,6,2\].*heads={'mask': None}"):
+    with pytest.raises(HeadInferenceError, match=r"'mask' .*: it has shape \[batch,6,6,2\].*heads={'mask': None}"):
         heads_of(model)
     assert heads_of(model, {"mask": None}) == []
     model = keras.Model(image, keras.ops.argmax(keras.layers.Flatten()(image), axis=-1, keepdims=True))
     with pytest.raises(HeadInferenceError, match="holds int32, heads read floating point numbers"):
         heads_of(model)
+
+
+def convolutional(units, activation, loss=None):
+    image = keras.Input((8, 8, 1), name="image")
+    features = keras.layers.Conv2D(4, 3, strides=2, padding="same")(image)
+    model = keras.Model(image, keras.layers.Conv2D(units, 1, activation=activation, name="mask")(features))
+    if loss is not None:
+        model.compile(loss=loss)
+    return model
+
+
+def with_outputs(**units):
+    x = keras.Input((4,), name="x")
+    return keras.Model(x, {name: keras.layers.Dense(count, name=f"{name}_layer")(x) for name, count in units.items()})
+
+
+@pytest.mark.parametrize(
+    ("model", "setting", "expected"),
+    [
+        (lambda: with_outputs(mask=3), {"kind": "ordinal", "form": "exceedance"}, ["0", "1", "2", "3"]),
+        (lambda: convolutional(1, "sigmoid"), "segmentation", ["0", "1"]),
+        (lambda: convolutional(1, "sigmoid"), {"kind": "segmentation", "independent": True}, ["0"]),
+        (
+            lambda: convolutional(4, "softmax"),
+            {"kind": "segmentation", "layout": "channels_first"},
+            ["0", "1", "2", "3"],
+        ),
+    ],
+)
+def test_there_are_as_many_class_numbers_as_the_kind_takes(model, setting, expected, heads_of):
+    (head,) = heads_of(model(), {"mask": setting})
+    assert list(getattr(head, head.WhichOneof("kind")).labels) == expected
+
+
+def test_the_size_of_the_image_is_told_by_the_input(heads_of):
+    (head,) = heads_of(convolutional(3, "softmax", "categorical_crossentropy"))
+    assert head.segmentation.stride == 2
+    (head,) = heads_of(convolutional(3, "softmax"), {"mask": {"kind": "segmentation", "stride": 1}})
+    assert head.segmentation.stride == 1
+    points = {"kind": "keypoints", "form": "heatmaps", "names": ["a", "b", "c"]}
+    (head,) = heads_of(convolutional(3, None), {"mask": points})
+    assert (head.keypoints.stride, head.keypoints.image_width, head.keypoints.image_height) == (2, 8, 8)
+
+
+def test_outputs_that_another_head_reads_have_none(heads_of):
+    setting = {"kind": "mean_variance", "spread": "log_variance", "spread_output": "spread_layer"}
+    (head,) = heads_of(with_outputs(mean=2, spread=2), {"mean": setting})
+    assert head.mean_variance.spread_output == "spread"
+    heads = heads_of(with_outputs(mean=2, spread=2), {"mean": setting, "spread": "regression"})
+    assert [head.name for head in heads] == ["mean", "spread"]
+    with pytest.raises(HeadInferenceError, match=r"output 'mean': spread_output is 'spred' \(did you mean 'spread'"):
+        heads_of(with_outputs(mean=2, spread=2), {"mean": {**setting, "spread_output": "spred"}})
+
+
+def test_the_activation_of_a_detection_is_that_of_its_scores(heads_of):
+    x = keras.Input((4,))
+    boxes = keras.layers.Reshape((2, 4))(keras.layers.Dense(8)(x))
+    scores = keras.layers.Reshape((2, 3))(keras.layers.Dense(6, "sigmoid")(x))
+    setting = {"kind": "detection", "box_format": "xyxy", "scores_output": "scores", "labels": ["a", "b", "c"]}
+    (head,) = heads_of(keras.Model(x, {"boxes": boxes, "scores": scores}), {"boxes": setting})
+    assert head.activation == ACTIVATION_PROBABILITIES
+
+
+def test_undecided_outputs_are_all_named(traced):
+    model = traced(with_outputs(a=2, b=2, c=2))
+    losses = [describe_loss("hinge"), describe_loss("mse"), describe_loss("hinge")]
+    with pytest.raises(HeadInferenceError, match=r"output 'a' means cannot be told: .*; also asked for: 'c'"):
+        build_heads(model, losses, {}, {})
+    undecided = {}
+    heads, _ = build_heads(model, losses, {}, {"labels": ["x"]}, undecided)
+    assert [head.name for head in heads] == ["b"]
+    assert list(undecided) == ["a", "c"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"y": {"kind": "quantile"}}, "quantile.levels"),
+        ({"y": {"levels": [0.1, 0.5, 0.9]}}, r"a regression head has no field 'levels' \(heads of the kind quantile"),
+        ({"y": {"kind": "count"}}, "rates or their logarithms cannot be told; .*'activation': 'linear'"),
+        ({"y": "sequence_tags"}, "a sequence_tags head reads"),
+        ({"y": "anomaly"}, "an anomaly head reads 1; of a reconstruction give reconstructed_input and"),
+        ({"x": "none"}, r"a head is declared for 'x'; the model's outputs are 'y'"),
+    ],
+)
+def test_other_kinds_that_do_not_fit_are_refused(settings, message, heads_of):
+    with pytest.raises(HeadInferenceError, match=message):
+        heads_of(with_outputs(y=3), settings)
+
+
+def test_none_by_name(heads_of):
+    assert heads_of(with_outputs(y=3), {"y": "none"}) == []
+    assert heads_of(with_outputs(y=3), {"y": {"kind": "none"}}) == []
+
+
+def decoded(exported, report, **inputs):
+    """What each head makes of the exported model's outputs."""
+    model = exported(report.path)
+    outputs = dict(zip(model.outputs, model.run(**inputs), strict=True))
+    signature = model.signature
+    options = DecodeOptions()
+    return outputs, {
+        head.name: decoder_for(head, signature.outputs).decode(outputs, options) for head in signature.heads
+    }
+
+
+def test_segmentation_from_keras_to_maps(tmp_path, exported, rng):
+    model = convolutional(3, "softmax", keras.losses.CategoricalCrossentropy())
+    report = export_model(model, tmp_path, name="m", labels=["sky", "road", "car"])
+    image = rng.random((2, 8, 8, 1), "float32")
+    _, heads = decoded(exported, report, image=image)
+    expected = np.argmax(model.predict(image, verbose=0), axis=-1).repeat(2, axis=1).repeat(2, axis=2)
+    np.testing.assert_array_equal(heads["mask"].class_maps, expected)
+
+
+def test_tags_under_a_mask_from_keras_to_labels(tmp_path, exported):
+    tokens = keras.Input((None,), dtype="int32", name="tokens")
+    tags = keras.layers.Dense(3, "softmax")(keras.layers.Embedding(9, 4)(tokens))
+    model = keras.Model(tokens, {"tags": tags, "real": keras.ops.not_equal(tokens, 0)})
+    model.compile(loss={"tags": "sparse_categorical_crossentropy"})
+    head = {"mask_output": "real", "labels": ["O", "B-x", "I-x"], "scheme": "bio"}
+    report = export_model(model, tmp_path, name="m", heads={"tags": head})
+    batch = np.array([[1, 2, 0, 0], [3, 4, 5, 6]], "int32")
+    outputs, heads = decoded(exported, report, tokens=batch)
+    assert heads["tags"].offsets.tolist() == [0, 2, 6]
+    assert heads["tags"].indices.tolist() == np.argmax(outputs["tags"], axis=-1)[batch != 0].tolist()
+
+
+def test_boxes_and_scores_from_keras_to_detections(tmp_path, exported, rng):
+    image = keras.Input((16, 16, 3), name="image")
+    features = keras.layers.Conv2D(8, 3, strides=8, padding="same")(image)
+    boxes = keras.layers.Reshape((4, 4))(keras.layers.Conv2D(4, 1, activation="sigmoid")(features))
+    scores = keras.layers.Reshape((4, 2))(keras.layers.Conv2D(2, 1, activation="sigmoid")(features))
+    model = keras.Model(image, {"boxes": boxes, "scores": scores})
+    (tmp_path / "heads.toml").write_text("""
+        [boxes]
+        kind = "detection"
+        labels = ["cat", "dog"]
+        box_format = "cxcywh"
+        relative = true
+        scores_output = "scores"
+        score_threshold = 0.1
+        iou_threshold = 1
+    """)
+    report = export_model(model, tmp_path, name="m", heads=tmp_path / "heads.toml")
+    outputs, heads = decoded(exported, report, image=rng.random((3, 16, 16, 3), "float32"))
+    found = heads["boxes"]
+    assert found.offsets.tolist() == [0, *np.cumsum((outputs["scores"] > 0.1).sum(axis=(1, 2)))]
+    best = np.unravel_index(outputs["scores"][0].argmax(), (4, 2))
+    x, y, width, height = outputs["boxes"][0, best[0]] * 16
+    corners = np.clip([x - width / 2, y - height / 2, x + width / 2, y + height / 2], 0, 16)
+    np.testing.assert_allclose(found.boxes[0], corners, rtol=1e-5)
+    assert found.labels[0] == ["cat", "dog"][best[1]]
+
+
+def test_means_and_variances_from_keras_to_intervals(tmp_path, exported, rng):
+    setting = {"kind": "mean_variance", "spread": "log_variance", "spread_output": "spread", "confidence_level": 0.9}
+    report = export_model(with_outputs(mean=1, spread=1), tmp_path, name="m", heads={"mean": setting}, units="mg/dl")
+    outputs, heads = decoded(exported, report, x=rng.standard_normal((5, 4)).astype("float32"))
+    deviations = np.exp(outputs["spread"] / 2)
+    np.testing.assert_allclose(heads["mean"].standard_deviations, deviations, rtol=1e-6)
+    np.testing.assert_allclose(heads["mean"].upper, norm.ppf(0.95, outputs["mean"], deviations), rtol=1e-6)
+
+
+def test_a_level_of_confidence_waits_for_the_calibration(tmp_path, exported, dense, rng):
+    settings, x = {"out": {"confidence_level": 0.8}}, rng.standard_normal((60, 4)).astype("float32")
+    with pytest.raises(HeadInferenceError, match="confidence_level cannot be had"):
+        export_model(dense(1, loss="mse"), tmp_path, heads=settings)
+    report = export_model(dense(1, loss="mse"), tmp_path, heads=settings, calibration=(x, x.sum(axis=1)))
+    _, heads = decoded(exported, report, x=x)
+    assert heads["out"].confidence_level == 0.8
+    covered = (heads["out"].lower[:, 0] <= x.sum(axis=1)) & (x.sum(axis=1) <= heads["out"].upper[:, 0])
+    assert 0.8 <= covered.mean() < 0.9

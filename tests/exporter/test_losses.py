@@ -1,6 +1,7 @@
 import functools
 
 import keras
+import numpy as np
 import pytest
 
 from headgate.exporter.losses import Loss, describe_loss, losses_of
@@ -12,8 +13,35 @@ class Weighted(losses.BinaryCrossentropy):
     pass
 
 
+class PinballLoss(losses.Loss):
+    def __init__(self, tau):
+        super().__init__()
+        self._tau = tau
+
+    def call(self, y_true, y_pred):
+        return y_pred
+
+
 def own_loss(y_true, y_pred):
     return y_pred
+
+
+def quantile_loss(y_true, y_pred, quantiles):
+    return y_pred
+
+
+def pinball(levels):
+    def loss(y_true, y_pred):
+        return y_pred * levels
+
+    return loss
+
+
+def huber_at(quantiles):
+    def loss(y_true, y_pred):
+        return y_pred * quantiles
+
+    return loss
 
 
 @pytest.mark.parametrize(
@@ -34,6 +62,20 @@ def own_loss(y_true, y_pred):
             Loss("sparse_categorical_crossentropy", "categorical", True),
         ),
         (losses.Hinge(), Loss("hinge", "other", False)),
+        (losses.Poisson(), Loss("poisson", "poisson", False)),
+        (losses.CTC(), Loss("ctc", "ctc", False)),
+        (losses.Dice(), Loss("dice", "overlap", False)),
+        (losses.Tversky(), Loss("tversky", "overlap", False)),
+        ("cosine_similarity", Loss("cosine_similarity", "similarity", False)),
+        (PinballLoss(0.5), Loss("pinball_loss", "quantile", False, (0.5,))),
+        (pinball(np.array([0.1, 0.9])), Loss("loss", "quantile", False, (0.1, 0.9))),
+        (functools.partial(quantile_loss, quantiles=[0.1, 0.5]), Loss("partial", "quantile", False, (0.1, 0.5))),
+        # What is not certain is left: levels that do not ascend, that are none, that belong to another loss.
+        (pinball([0.9, 0.1]), Loss("loss", "other", False)),
+        (pinball([10, 90]), Loss("loss", "other", False)),
+        (pinball("all"), Loss("loss", "other", False)),
+        (quantile_loss, Loss("quantile_loss", "other", False)),
+        (huber_at([0.1, 0.9]), Loss("loss", "other", False)),
         (own_loss, Loss("own_loss", "other", False)),
         (functools.partial(own_loss), Loss("partial", "other", False)),
     ],

@@ -51,6 +51,14 @@ def test_the_configuration_is_what_triton_reads(signature):
     assert files == {"species_labels.txt": "setosa\nver sicolor\nä\n"}
 
 
+def test_labels_of_steps_pixels_and_boxes_are_none_of_an_output(signature):
+    signature.outputs[0].shape[:] = [-1, 7, 3]
+    for kind in ("sequence_tags", "detection", "segmentation"):
+        head = Head(name="flower", output="species", **{kind: {"labels": ["a", "b", "c"]}})
+        signature.heads[0].CopyFrom(head)
+        assert list(triton_files("flowers", signature)) == ["config.pbtxt"]
+
+
 def test_every_type_has_a_name_in_triton(signature):
     config = pytest.importorskip("tritonclient.grpc.model_config_pb2")
     for datatype in DataType.values()[1:]:
