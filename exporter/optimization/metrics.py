@@ -1,82 +1,34 @@
 """How well the heads of an ONNX model do: on data with targets, or compared with another model's answers."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from headgate.decoders import DecodeOptions, decoder_for
-from headgate.exporter.errors import ModelLoadError, listed
-from headgate.exporter.examples import named_arrays
+from headgate.exporter.evaluation.numbers import numbers_of
+from headgate.exporter.labelled_data import LabelledData
 from headgate.exporter.tracing.traced_models import Arrays
 from headgate.v1 import Head, TensorSpec
-from headgate.v1.columns import BinaryColumns, MulticlassColumns, MultilabelColumns, RegressionColumns
+from headgate.v1.columns import (
+    BinaryColumns,
+    CountColumns,
+    MeanVarianceColumns,
+    MulticlassColumns,
+    MultilabelColumns,
+    OrdinalColumns,
+    RegressionColumns,
+)
 from headgate.v1.tensors import data_type_of
 
 #: The kinds of head whose decisions can be measured; others are compared by their raw outputs.
-_MEASURED = ("regression", "binary", "multiclass", "multilabel")
+_MEASURED = ("regression", "count", "mean_variance", "binary", "multiclass", "ordinal", "multilabel")
 #: Of these metrics more is better, and 1 is perfect.
 BOUNDED_METRICS = ("accuracy", "r2")
 
 #: How much of its largest value an output may be off in `fidelity` where it does not vary.
 _ROOM = 1e-3
-
-
-@dataclass(frozen=True)
-class LabelledData:
-    """Inputs, and what is right for them.
-
-    Attributes:
-        inputs: by name, `[rows, ...]`.
-        targets: by name of the head (of the output, where it has none); for labels [rows] (multilabel: [rows, labels]
-            of 0 and 1) int64 positions in the head's labels, for numbers float64 [rows, targets] in the targets' unit.
-        origin: "labelled", "given" or "random": see `MetricChange` in signature.proto.
-    """
-
-    inputs: Arrays
-    targets: dict[str, NDArray[Any]]
-    origin: str
-
-
-def labelled_data(inputs: Sequence[TensorSpec], heads: Sequence[Head], data: Mapping[str, ArrayLike]) -> LabelledData:
-    """Read data that was handed over with its targets.
-
-    Args:
-        inputs: the model's inputs.
-        heads: what its outputs mean.
-        data: one array for each input, by name (`x` for a model with one), and one for each head that is to be
-            measured, by the head's name or that of its output (`y` for a model with one head). Targets of a head with
-            labels are labels, or their positions (multilabel: 0 or 1 for each label, [rows, labels]); those of a
-            regression are numbers in the unit of its answers.
-
-    Raises:
-        ModelLoadError: the names, shapes or values do not fit the model.
-    """
-    by_name = {str(name): np.asarray(values) for name, values in data.items()}
-    input_names = [spec.name for spec in inputs]
-    if len(inputs) == 1 and input_names[0] not in by_name and "x" in by_name:
-        by_name[input_names[0]] = by_name.pop("x")
-    if len(heads) == 1 and "y" in by_name and not {heads[0].name, heads[0].output} & by_name.keys():
-        by_name[heads[0].name] = by_name.pop("y")
-    arrays = named_arrays(inputs, {name: by_name.pop(name) for name in input_names if name in by_name})
-    rows = len(next(iter(arrays.values())))
-    targets = {}
-    for head in heads:
-        values = by_name.pop(head.name, None)
-        if values is None:
-            values = by_name.pop(head.output, None)
-        if values is not None:
-            targets[head.name] = _targets(head, values, rows)
-    if by_name or not targets:
-        known = [head.name for head in heads]
-        came = listed(by_name) if by_name else "no targets"
-        raise ModelLoadError(
-            f"the labelled data has {came} beside the inputs {listed(input_names)}; "
-            f"give targets for the heads {listed(known)} (y for the only head)"
-        )
-    return LabelledData(arrays, targets, "labelled")
 
 
 def agreement_data(inputs: Arrays, answers: Arrays, heads: Sequence[Head], origin: str) -> LabelledData:
@@ -103,7 +55,8 @@ def metrics_of(data: LabelledData, answers: Arrays, heads: Sequence[Head]) -> di
     for output in answers:
         head = by_output.get(output)
         name = output if head is None else head.name
-        if name not in data.targets:
+        is_raw = head is not None and head.WhichOneof("kind") not in _MEASURED
+        if name not in data.targets or (is_raw and data.origin == "labelled"):
             continue
         target, predicted = data.targets[name], _decoded(head, answers, output)
         if target.dtype.kind == "i":
@@ -148,42 +101,6 @@ def fidelity(before: NDArray[Any], after: NDArray[Any]) -> float:
     return float(1 - noise / room) if noise else 1.0
 
 
-def _targets(head: Head, values: NDArray[Any], rows: int) -> NDArray[Any]:
-    kind = head.WhichOneof("kind")
-    if len(values) != rows:
-        raise ModelLoadError(f"the targets for head '{head.name}' have {len(values)} rows, the inputs {rows}")
-    if kind == "regression":
-        try:
-            numbers = values.astype(np.float64).reshape(rows, -1)
-        except ValueError:
-            raise ModelLoadError(f"the targets for head '{head.name}' are no numbers; give them in its unit") from None
-        if not np.isfinite(numbers).all():
-            raise ModelLoadError(f"the targets for head '{head.name}' hold NaN or infinities; leave these rows out")
-        return numbers
-    labels = list(getattr(head, str(kind)).labels)
-    if kind == "multilabel":
-        if values.shape != (rows, len(labels)) or not np.isin(values, (0, 1)).all():
-            raise ModelLoadError(f"the targets for head '{head.name}' have to be 0 or 1, [rows, {len(labels)}]")
-        return values.astype(np.int64)
-    if values.ndim == 2 and values.shape[1] == len(labels) > 1 and values.dtype.kind in "biuf":
-        values = values.argmax(axis=1)
-    values = values.reshape(rows, -1)[:, 0]
-    positions = {label: position for position, label in enumerate(labels)}
-    if values.dtype.kind in "biuf":
-        positions = {position: position for position, _ in enumerate(labels)}
-    unknown = [value for value in values.tolist() if _key(value) not in positions]
-    if unknown:
-        raise ModelLoadError(
-            f"the targets for head '{head.name}' hold {unknown[0]!r}; give its labels ({listed(labels[:5])}"
-            f"{', ...' if len(labels) > 5 else ''}) or their positions from 0 to {len(labels) - 1}"
-        )
-    return np.array([positions[_key(value)] for value in values.tolist()], np.int64)
-
-
-def _key(value: Any) -> Any:
-    return value.decode() if isinstance(value, bytes) else value
-
-
 def _decoded(head: Head | None, answers: Arrays, output: str) -> NDArray[Any]:
     """Return a head's decisions as LabelledData has targets; what has no labels and no targets as [rows, numbers]."""
     raw = answers[output]
@@ -196,8 +113,8 @@ def _decoded(head: Head | None, answers: Arrays, output: str) -> NDArray[Any]:
     ]
     columns = decoder_for(head, specs).decode(answers, DecodeOptions())
     match columns:
-        case RegressionColumns():
-            return columns.values.astype(np.float64)
+        case RegressionColumns() | CountColumns() | MeanVarianceColumns():
+            return numbers_of(columns)
         case MultilabelColumns():
             predicted = np.full((len(columns), len(columns.thresholds)), 0, np.int64)
             predicted[np.repeat(np.arange(len(columns)), np.diff(columns.offsets)), columns.indices] = 1
@@ -205,6 +122,8 @@ def _decoded(head: Head | None, answers: Arrays, output: str) -> NDArray[Any]:
             return predicted
         case MulticlassColumns():
             return columns.indices.astype(np.int64)
+        case OrdinalColumns():
+            return columns.ranks.astype(np.int64)
         case BinaryColumns():
             labels = list(head.binary.labels)
             return np.array([labels.index(label) if label else -1 for label in columns.labels], np.int64)

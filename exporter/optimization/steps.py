@@ -11,13 +11,14 @@ from typing import Any, Literal
 import numpy as np
 
 from headgate.exporter.errors import OptimizationError, listed, reason_of
+from headgate.exporter.labelled_data import LabelledData
 from headgate.exporter.model_files import DATA_FILE, MODEL_FILE, SINGLE_FILE_BYTES, size_of
 from headgate.exporter.optimization.half_precision import to_float16
-from headgate.exporter.optimization.metrics import BOUNDED_METRICS, LabelledData, agreement_data, fidelity, metrics_of
+from headgate.exporter.optimization.metrics import BOUNDED_METRICS, agreement_data, fidelity, metrics_of
 from headgate.exporter.optimization.quantization import quantize_dynamic, quantize_static
 from headgate.exporter.proof.keras_runs import KerasRun
 from headgate.exporter.proof.random_inputs import RandomInputs
-from headgate.exporter.proof.sessions import open_session
+from headgate.exporter.proof.sessions import in_batches, open_session, run_in_batches
 from headgate.exporter.proof.tolerances import PRECISIONS, Precision
 from headgate.exporter.tracing.traced_models import Arrays, TracedModel
 from headgate.v1 import Deviation, Head, MetricChange, Optimization
@@ -29,8 +30,6 @@ DEFAULT_MAX_METRIC_LOSS = 0.01
 #: The part of how an output varies that 8 bits may turn into noise, whatever its heads decide.
 _MOST_NOISE = 0.1
 
-#: Rows that run at a time.
-_BATCH_ROWS = 32
 #: As many random rows as fill so many bytes, within bounds.
 _RANDOM_BYTES, _RANDOM_ROWS = 2**24, (16, 256)
 #: Runs that are timed, of which the fastest counts.
@@ -80,7 +79,7 @@ class OptimizationPlan:
     def __bool__(self) -> bool:
         return bool(self.fp16 or self.int8 or self.optimize)
 
-    def calibration(
+    def int8_inputs(
         self, given: Arrays | None, examples: Arrays | None, labelled: LabelledData | None
     ) -> Arrays | None:
         """Return the inputs whose ranges static quantisation takes: the first that there are; None for other plans.
@@ -94,7 +93,7 @@ class OptimizationPlan:
             if arrays is not None:
                 return arrays
         raise OptimizationError(
-            "int8='static' takes the ranges of activations from real inputs; give calibration_data= or examples="
+            "int8='static' takes the ranges of activations from real inputs; give int8_data= or examples="
         )
 
 
@@ -120,7 +119,7 @@ def optimize_model(
     heads: Sequence[Head],
     runs: Sequence[KerasRun],
     examples: Arrays | None = None,
-    calibration: Arrays | None = None,
+    int8_inputs: Arrays | None = None,
     labelled: LabelledData | None = None,
 ) -> Optimized:
     """Replace an exported model by a smaller or faster one.
@@ -132,7 +131,7 @@ def optimize_model(
         heads: what its outputs mean.
         runs: what Keras answers.
         examples: real inputs.
-        calibration: of `plan.calibration(...)`.
+        int8_inputs: of `plan.int8_inputs(...)`.
         labelled: data with targets; default: what the float32 model answers to examples, or to random inputs.
 
     Raises:
@@ -148,7 +147,7 @@ def optimize_model(
     del session
 
     precision, steps, notes = None, [], []
-    for kind, device, rewrite in _rewrites(plan, runs, calibration):
+    for kind, device, rewrite in _rewrites(plan, runs, int8_inputs):
         size = size_of(path)
         _replace(path, kind, rewrite)
         session = open_session(path)
@@ -180,15 +179,15 @@ Rewrite = Callable[[Path, Path], None]
 
 
 def _rewrites(
-    plan: OptimizationPlan, runs: Sequence[KerasRun], calibration: Arrays | None
+    plan: OptimizationPlan, runs: Sequence[KerasRun], int8_inputs: Arrays | None
 ) -> Iterator[tuple[str, str, Rewrite]]:
     if plan.fp16:
         yield "float16", "", lambda source, target: to_float16(source, target, [run.inputs for run in runs])
     if plan.int8 == "dynamic":
         yield "int8_dynamic", "", quantize_dynamic
-    if plan.int8 == "static" and calibration is not None:
-        arrays = calibration
-        yield "int8_static", "", lambda source, target: quantize_static(source, target, _batches(arrays))
+    if plan.int8 == "static" and int8_inputs is not None:
+        arrays = int8_inputs
+        yield "int8_static", "", lambda source, target: quantize_static(source, target, in_batches(arrays))
     if plan.optimize:
         device = plan.optimize
         yield "offline", device, lambda source, target: _optimize_offline(source, target, _PROVIDERS[device])
@@ -235,15 +234,7 @@ def _agreement(
 
 
 def _answers(session: Any, inputs: Arrays, traced: TracedModel) -> Arrays:
-    names = [spec.name for spec in traced.outputs]
-    parts = [session.run(names, batch) for batch in _batches(inputs)]
-    return {name: np.concatenate(column) for name, column in zip(names, zip(*parts, strict=True), strict=True)}
-
-
-def _batches(inputs: Arrays) -> Iterator[Arrays]:
-    rows = len(next(iter(inputs.values())))
-    for start in range(0, rows, _BATCH_ROWS):
-        yield {name: array[start : start + _BATCH_ROWS] for name, array in inputs.items()}
+    return run_in_batches(session, [spec.name for spec in traced.outputs], inputs)
 
 
 def _deviations(runs: Sequence[KerasRun], float32: Sequence[Arrays], results: Sequence[Arrays]) -> Iterator[Deviation]:

@@ -3,7 +3,17 @@ import onnx
 import onnxruntime
 import pytest
 
-from headgate.exporter.model_files import DATA_FILE, MODEL_FILE, add_metadata, size_of, weight_bytes, write_model
+from headgate.exporter.errors import ModelLoadError
+from headgate.exporter.model_files import (
+    DATA_FILE,
+    MODEL_FILE,
+    add_metadata,
+    copy_with_metadata,
+    read_metadata,
+    size_of,
+    weight_bytes,
+    write_model,
+)
 from headgate.server.errors import StartupError
 from headgate.server.session import Session
 
@@ -61,3 +71,41 @@ def test_a_weight_file_that_is_cut_short_or_gone_does_not_load(model, tmp_path):
     weights.unlink()
     with pytest.raises(StartupError, match=r"weights in 'model\.onnx\.data', which is no file in its folder"):
         Session(path, "CPUExecutionProvider", intra_op_threads=1)
+
+
+def test_metadata_is_read_without_the_weights(model, tmp_path):
+    path = write_model(model, tmp_path)
+    assert read_metadata(path, "key") is None
+    add_metadata(path, "other", "1")
+    add_metadata(path, "key", "välue")
+    assert read_metadata(path, "key") == "välue"
+
+
+def test_a_copy_with_other_metadata_is_else_the_same(model, tmp_path):
+    model.metadata_props.add(key="first", value="1")
+    path = write_model(model, tmp_path)
+    before = path.read_bytes()
+    add_metadata(path, "key", "old")
+    with_old = path.read_bytes()
+    copy = tmp_path / "copy.onnx"
+    copy_with_metadata(path, copy, "key", "new")
+    assert copy.read_bytes().startswith(before)
+    assert [(entry.key, entry.value) for entry in onnx.load(copy).metadata_props] == [("first", "1"), ("key", "new")]
+    add_metadata(copy, "key", "twice")
+    copy_with_metadata(copy, path, "key", "old")
+    assert path.read_bytes() == with_old
+
+
+@pytest.mark.parametrize("content", [b"no ONNX file", b"\x3a\xff\x01", b"\x08\xff", b"\x08" + 11 * b"\xff"])
+def test_metadata_of_other_files(content, tmp_path):
+    path = tmp_path / "model.onnx"
+    path.write_bytes(content)
+    with pytest.raises(ModelLoadError, match="is no ONNX file"):
+        read_metadata(path, "key")
+
+
+def test_metadata_that_is_none(tmp_path):
+    path = tmp_path / "model.onnx"
+    path.write_bytes(b"\x72\x05\xff\xff\xff\xff\xff")
+    with pytest.raises(ModelLoadError, match="is no ONNX file"):
+        read_metadata(path, "key")

@@ -122,7 +122,7 @@ def test_steps_follow_each_other(network, digits, tmp_path):
 
 def test_a_step_that_costs_too_much_is_refused(network, labelled, digits, tmp_path):
     """Ranges of nearly black images cut off what brighter ones hold."""
-    arguments = {"int8": "static", "calibration_data": digits[0][:50] * 0.01, "labelled": labelled}
+    arguments = {"int8": "static", "int8_data": digits[0][:50] * 0.01, "labelled": labelled}
     message = r"int8_static, the accuracy of 'digit' .* falls from 0\.9\d+ to 0\.\d+ \(450 rows\), allowed is 0.01 less"
     with pytest.raises(OptimizationError, match=message):
         export_model(network, tmp_path / "models", **arguments)
@@ -142,7 +142,7 @@ def test_outputs_without_labels_keep_their_fidelity(tmp_path, rng):
         labels = model.predict(x, verbose=0)[0].argmax(axis=1)
     arguments = {
         "int8": "static",
-        "calibration_data": x | {"b": x["b"] * 0.01},
+        "int8_data": x | {"b": x["b"] * 0.01},
         "labelled": x | {"kind": labels},
         "heads": {"numbers": None},
         "max_metric_loss": 0.05,
@@ -169,7 +169,7 @@ def test_numbers_beyond_float16_are_refused(tmp_path):
     [
         ({"fp16": True, "int8": "static"}, "fp16=True and int8='static' exclude each other"),
         ({"int8": "4"}, "int8 is '4'; give 'dynamic' or 'static'"),
-        ({"int8": "static"}, "give calibration_data= or examples="),
+        ({"int8": "static"}, "give int8_data= or examples="),
         ({"optimize": "tpu"}, "optimize is 'tpu'; give 'cpu' or 'cuda'"),
         ({"fp16": True, "max_metric_loss": float("nan")}, "max_metric_loss is nan; give a number from 0"),
         ({"fp16": True, "max_metric_loss": -1}, "max_metric_loss is -1; give a number from 0"),
