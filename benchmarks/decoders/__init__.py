@@ -1,0 +1,1 @@
+"""Decoders against their floors and against what people use."""

@@ -1,0 +1,32 @@
+import numpy as np
+import pytest
+
+from headgate.benchmarks.decoders import classification
+
+
+@pytest.fixture(scope="module")
+def cases():
+    return {case.name: case.contenders() for case in classification.cases() if case.name.endswith("one row")}
+
+
+def test_the_empty_decoder_gives_what_headgate_gives(cases):
+    assert len(cases) > 10
+    for contenders in cases.values():
+        columns, prebuilt = (contender() for contender in contenders.values())
+        assert type(columns) is type(prebuilt)
+        assert len(columns) == 1
+        assert columns.valid.all()
+
+
+def test_headgate_says_what_the_others_say(monkeypatch):
+    monkeypatch.setattr(classification, "ROWS", 20)
+    contenders = classification.cases()[-1].contenders()
+    columns = contenders["headgate"]()
+    labels, scores = contenders["scipy softmax and argsort"]()
+    np.testing.assert_array_equal(columns.top_labels, labels)
+    np.testing.assert_allclose(columns.top_scores, scores, 1e-5)
+    for row, best in enumerate(contenders["Python loop over rows"]()):
+        assert [label for label, _ in best] == columns.top_labels[row].tolist()
+        np.testing.assert_allclose([score for _, score in best], columns.top_scores[row], 1e-5)
+    partitioned = contenders["floor: argpartition, the best 5"]()[:, -5:]
+    np.testing.assert_array_equal(np.sort(partitioned), np.sort(columns.top_indices))
