@@ -206,14 +206,14 @@ def test_links_that_lead_out_of_a_folder(tmp_path):
         archives.check_folder(folder)
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_damaged_archives_give_one_clear_line(data, saved, tmp_path):
     loads_or_says_why(tmp_path / "damaged.keras", damage(saved[".keras"], data))
 
 
 # Each of them costs a process.
-@settings(max_examples=4, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=4, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_damaged_hdf5_files_give_one_clear_line(data, saved, tmp_path):
     loads_or_says_why(tmp_path / "damaged.h5", damage(saved[".h5"], data))

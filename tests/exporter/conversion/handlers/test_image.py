@@ -59,7 +59,7 @@ def _session_to_any_height(kernel):
     return onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
 
 
-@settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(before=st.integers(1, 60), after=st.integers(1, 60), kernel=st.sampled_from(KERNELS))
 def test_sizes_that_are_known_when_the_model_runs(any_size, before, after, kernel):
     image = np.random.default_rng(before).standard_normal((1, before, 2, 1)).astype(np.float32)
