@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-benchmarks test-oldest quick lint types check bench coverage-matrix overload soak peers gpu-check proto clean
+.PHONY: help demo test test-benchmarks test-oldest quick lint types check bench bench-decoders coverage-matrix overload soak peers gpu-check proto clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -20,8 +20,11 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 demo: $(VENV)/.installed ## train three small Keras models, export, serve and query them
 	$(BIN)/python examples/demo.py
 
+# What starts servers and puts them under load has the processors to itself; the rest shares them.
+SERVING := tests/server tests/e2e tests/benchmarks
 test: lint types $(VENV)/.installed ## lint, type check and the test suite
-	$(BIN)/pytest -m 'not benchmark'
+	$(BIN)/pytest -m 'not benchmark' $(SERVING:%=--ignore=%) --numprocesses auto --dist loadfile
+	$(BIN)/pytest -m 'not benchmark' $(SERVING)
 
 test-benchmarks: $(VENV)/.installed ## the tests that run whole benchmarks and install peers (3 minutes)
 	$(BIN)/pytest -m benchmark
@@ -48,6 +51,9 @@ test-oldest: ## the test suite with the oldest supported versions
 
 bench: $(VENV)/.installed ## requests/s, latency and CPU per request of the server and of a bare echo
 	$(BIN)/python -m headgate.benchmarks
+
+bench-decoders: $(VENV)/.installed ## the decoders beside their floors and what people use (2 minutes)
+	$(BIN)/python -m headgate.benchmarks.decoders
 
 coverage-matrix: $(VENV)/.installed ## what of Keras exports: every layer and architecture; writes docs/coverage.md (an hour)
 	$(BIN)/python -m headgate.benchmarks.coverage

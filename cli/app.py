@@ -9,10 +9,12 @@ import typer
 import headgate
 from headgate.cli.bench import bench
 from headgate.cli.errors import describe_mistake
+from headgate.cli.evaluate import evaluate
 from headgate.cli.export import export
 from headgate.cli.inspect import inspect
 from headgate.cli.predict import predict
 from headgate.cli.serve import serve
+from headgate.cli.threshold import threshold
 
 app = typer.Typer(
     name="headgate",
@@ -25,6 +27,8 @@ app.command()(export)
 app.command()(serve)
 app.command()(predict)
 app.command()(inspect)
+app.command()(evaluate)
+app.command()(threshold)
 app.command()(bench)
 
 

@@ -13,7 +13,13 @@ if TYPE_CHECKING:
 
 _NUMBER = r"-?\d+(?:\.\d+)?"
 #: Arguments of `export_model` whose options are called otherwise.
-_OPTIONS = {"heads": "--head", "paddings": "--pad", "safe_mode": "--unsafe", "custom_objects": "--custom-object"}
+_OPTIONS = {
+    "heads": "--head",
+    "paddings": "--pad",
+    "safe_mode": "--unsafe",
+    "custom_objects": "--custom-object",
+    "calibration": "--calibrate",
+}
 #: `argument=` with the literal that follows, if any; not in a call of something else.
 _ARGUMENT = re.compile(r"(?<![\w-])(?<!\w\()([a-z][a-z0-9_]*)=(\{(?:[^{}]|\{[^{}]*\})*\}|'[^']*'|(?:\w+(?:\.\w+)*)?)")
 
@@ -93,10 +99,30 @@ def read_by_head(values: Sequence[str], option: str, read: Callable[[str], Any])
     return {head: read(value) for head, _, value in pairs}
 
 
+def read_criteria(values: Sequence[str]) -> Any:
+    """Read `--choose-threshold CRITERION`, or HEAD=CRITERION for each head; None without any.
+
+    >>> read_criteria(["precision>=0.9"])
+    'precision>=0.9'
+    >>> read_criteria(["spam=f1", "risk=cost:false_positive=1,false_negative=5"])
+    {'spam': 'f1', 'risk': 'cost:false_positive=1,false_negative=5'}
+    """
+    pairs = [re.fullmatch(r"(?:([^=<>:]+)=)?(.*)", value) for value in values]
+    criteria = {match[1]: match[2] for match in pairs if match}
+    if None in criteria and len(values) > 1:
+        raise typer.BadParameter(
+            f"'{criteria[None]}' is given beside others; write HEAD=CRITERION for each head",
+            param_hint="--choose-threshold",
+        )
+    return criteria.get(None, criteria or None)
+
+
 def read_labels(text: str) -> list[str]:
     """Read `A,B,...`, or the lines of `@FILE`."""
+    from headgate.cli.arrays import text_of
+
     if text.startswith("@"):
-        return Path(text[1:]).read_text(encoding="utf-8").splitlines()
+        return text_of(Path(text[1:])).splitlines()
     return read_list(text)
 
 

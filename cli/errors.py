@@ -15,6 +15,7 @@ _EXTRAS = {
     "hdrh": "bench",
     "hpack": "bench",
     "matplotlib": "bench",
+    "sklearn": "evaluate",
     "onnxruntime": "cpu",
     "keras": "export,tensorflow",
     "tensorflow": "export,tensorflow",

@@ -12,6 +12,7 @@ import typer
 from headgate.cli.arguments import (
     name_options,
     read_by_head,
+    read_criteria,
     read_images,
     read_kinds,
     read_labels,
@@ -25,6 +26,7 @@ _HEADS = "What the outputs mean (HEAD=VALUE, repeated, where there are several h
 _INPUTS = "What the inputs are"
 _FILES = "What is written"
 _SMALLER = "Smaller and faster"
+_FITTED = "What is fitted on held-out data"
 _SHOWN = "What is shown"
 #: Stages in words; others are shown as they are called.
 _STAGES = {
@@ -34,6 +36,7 @@ _STAGES = {
     "convert": "converting to ONNX",
     "verify": "comparing with Keras",
     "optimize": "making it smaller or faster",
+    "calibrate": "calibrating",
     "write": "writing",
 }
 
@@ -86,8 +89,18 @@ def export(
         list[str] | None,
         typer.Option(
             metavar="OUTPUT=KIND",
-            help="regression, binary, multiclass, multilabel, or none; default: inferred from the model. "
-            "KIND:logits or KIND:probabilities where that cannot be told.",
+            help="regression, binary, multiclass, ... (docs/heads.md lists all kinds), or none; default: inferred from "
+            "the model. KIND:logits or KIND:probabilities where that cannot be told. Fields without an option of their "
+            "own are said in a --heads file.",
+            rich_help_panel=_HEADS,
+        ),
+    ] = None,
+    heads: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="A heads.toml: for each output a table with the fields of its head.",
+            show_default=False,
             rich_help_panel=_HEADS,
         ),
     ] = None,
@@ -111,28 +124,28 @@ def export(
         list[str] | None,
         typer.Option(
             metavar="P",
-            help="Binary, multilabel: the probability from which a label is predicted; P,P,... one a label.",
+            help="The probability from which a label is predicted; multilabel: P,P,... one a label. Anomaly: a score.",
             rich_help_panel=_HEADS,
         ),
     ] = None,
     units: Annotated[
         list[str] | None,
-        typer.Option(metavar="UNIT,...", help="Regression: the unit of each target.", rich_help_panel=_HEADS),
+        typer.Option(metavar="UNIT,...", help="Of numbers: the unit of each target.", rich_help_panel=_HEADS),
     ] = None,
     target_mean: Annotated[
         str | None,
         typer.Option(
-            metavar="X,...", help="Regression: the mean that was subtracted for training.", rich_help_panel=_HEADS
+            metavar="X,...", help="Of numbers: the mean that was subtracted for training.", rich_help_panel=_HEADS
         ),
     ] = None,
     target_scale: Annotated[
         str | None,
-        typer.Option(metavar="X,...", help="Regression: what was divided by for training.", rich_help_panel=_HEADS),
+        typer.Option(metavar="X,...", help="Of numbers: what was divided by for training.", rich_help_panel=_HEADS),
     ] = None,
     target_log1p: Annotated[
         bool,
         typer.Option(
-            "--target-log1p", help="Regression: the targets were log1p(y) before scaling.", rich_help_panel=_HEADS
+            "--target-log1p", help="Of numbers: the targets were log1p(y) before scaling.", rich_help_panel=_HEADS
         ),
     ] = False,
     pad: Annotated[
@@ -184,7 +197,7 @@ def export(
         typer.Option(
             metavar="dynamic|static",
             help="Compute in 8 bits: a quarter of the size. dynamic for MLPs, transformers and LSTMs; static, which "
-            "needs --calibration-data or --examples, for convolutional networks.",
+            "needs --int8-data or --examples, for convolutional networks.",
             show_default=False,
             rich_help_panel=_SMALLER,
         ),
@@ -198,7 +211,7 @@ def export(
             rich_help_panel=_SMALLER,
         ),
     ] = None,
-    calibration_data: Annotated[
+    int8_data: Annotated[
         Path | None,
         typer.Option(
             metavar="FILE",
@@ -212,7 +225,7 @@ def export(
         typer.Option(
             metavar="FILE",
             help="Held-out inputs and targets, to measure what these cost: an .npz file with an array for each input "
-            "and each head, or x and y.",
+            "and each head, or x and y; default: --calibrate.",
             show_default=False,
             rich_help_panel=_SMALLER,
         ),
@@ -224,6 +237,54 @@ def export(
             help="Refuse what costs a head more accuracy, or R2, than that; default: 0.01.",
             show_default=False,
             rich_help_panel=_SMALLER,
+        ),
+    ] = None,
+    calibrate: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Held-out inputs and targets, as --labelled: probabilities are calibrated, and answers get sets or "
+            "intervals that hold the truth as often as they say.",
+            show_default=False,
+            rich_help_panel=_FITTED,
+        ),
+    ] = None,
+    calibration_method: Annotated[
+        str | None,
+        typer.Option(
+            metavar="METHOD",
+            help="How probabilities are scaled: temperature, platt, isotonic, none, or auto, the best of them.",
+            show_default=False,
+            rich_help_panel=_FITTED,
+        ),
+    ] = None,
+    choose_threshold: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="CRITERION",
+            help="Choose the threshold, one for each label of a multilabel head, by f1, balanced_accuracy, "
+            "precision>=0.9, recall>=0.95 or cost:false_positive=1,false_negative=5, of an anomaly head percentile:99. "
+            "HEAD=CRITERION, repeated, where several heads have thresholds.",
+            show_default=False,
+            rich_help_panel=_FITTED,
+        ),
+    ] = None,
+    confidence_levels: Annotated[
+        str | None,
+        typer.Option(
+            metavar="X,...",
+            help="Of sets and intervals; default: those of 0.8, 0.9, 0.95 and 0.99 that the data allows.",
+            show_default=False,
+            rich_help_panel=_FITTED,
+        ),
+    ] = None,
+    prediction_sets: Annotated[
+        str | None,
+        typer.Option(
+            metavar="aps|lac",
+            help="How sets of labels are made: aps, never empty (default), or lac, on average the smallest.",
+            show_default=False,
+            rich_help_panel=_FITTED,
         ),
     ] = None,
     opset: Annotated[
@@ -246,6 +307,15 @@ def export(
             rich_help_panel=_SHOWN,
         ),
     ] = False,
+    write_heads: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="With --dry-run: write the inferred heads to a new file, to be edited and read by --heads.",
+            show_default=False,
+            rich_help_panel=_SHOWN,
+        ),
+    ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print JSON instead of a table.", rich_help_panel=_SHOWN)
     ] = False,
@@ -264,14 +334,19 @@ def export(
       headgate export price.keras models --units EUR --target-scale 88.5
       headgate export scan.keras models --labels organ=@organs.txt --units size=mm
       headgate export review.keras models --pad tokens:1
-      headgate export review.keras models --dry-run
+      headgate export churn.keras models --calibrate held_out.npz --choose-threshold f1
+      headgate export scan.keras models --dry-run --write-heads heads.toml
+      headgate export scan.keras models --heads heads.toml
     """
     from headgate.cli.arrays import read_arrays, read_examples, read_named_arrays
     from headgate.cli.progress import stage_bar
     from headgate.cli.reports import print_json, print_table
     from headgate.exporter import ExportError, export_model
+    from headgate.exporter.heads_file import heads_text, read_heads
     from headgate.exporter.stages import STAGES
 
+    if write_heads and (not dry_run or heads):
+        raise typer.BadParameter("goes with --dry-run, and not with --heads", param_hint="--write-heads")
     scaling = {
         "mean": None if target_mean is None else read_numbers(target_mean, "--target-mean"),
         "scale": None if target_scale is None else read_numbers(target_scale, "--target-scale"),
@@ -280,7 +355,7 @@ def export(
     given = {
         "name": name,
         "version": version,
-        "heads": read_kinds(head or []) or None,
+        "heads": {**(read_heads(heads) if heads else {}), **read_kinds(head or [])} or None,
         "labels": read_by_head(labels or [], "--labels", read_labels),
         "positive_label": read_by_head(positive_label or [], "--positive-label", str),
         "threshold": read_by_head(threshold or [], "--threshold", lambda text: read_numbers(text, "--threshold")),
@@ -293,9 +368,14 @@ def export(
         "fp16": fp16 or None,
         "int8": int8,
         "optimize": optimize,
-        "calibration_data": None if calibration_data is None else read_arrays(calibration_data),
+        "int8_data": None if int8_data is None else read_arrays(int8_data),
         "labelled": None if labelled is None else read_named_arrays(labelled),
         "max_metric_loss": max_metric_loss,
+        "calibration": None if calibrate is None else read_named_arrays(calibrate),
+        "calibration_method": calibration_method,
+        "choose_threshold": read_criteria(choose_threshold or []),
+        "confidence_levels": confidence_levels and read_numbers(confidence_levels, "--confidence-levels"),
+        "prediction_sets": prediction_sets,
         "opset": opset,
         "signature": signature,
         "custom_objects": custom_object,
@@ -314,10 +394,17 @@ def export(
     except ExportError as error:
         raise CommandError(name_options(str(error), arguments)) from error
     notes = [name_options(note, arguments) for note in report.notes]
+    undecided = {output: name_options(reason, arguments) for output, reason in report.undecided.items()}
     if as_json:
-        print_json(report, notes)
+        print_json(report, notes, undecided)
     else:
-        print_table(report, notes)
+        print_table(report, notes, undecided)
+    if write_heads:
+        # Never over a file that someone may have edited.
+        with write_heads.open("x", encoding="utf-8") as file:
+            file.write(heads_text(report.name, report.signature, undecided))
+    elif undecided:
+        raise CommandError(next(iter(undecided.values())))
 
 
 def _log_everything() -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from headgate.cli.errors import CommandError
+from headgate.cli.model_files import find_model_file
 
 if TYPE_CHECKING:
     from headgate.v1 import Signature, TensorSpec
@@ -33,7 +34,7 @@ def inspect(
     from headgate.server.session import Session
     from headgate.v1.signatures import METADATA_KEY, signature_from_json
 
-    path = _onnx_file(model)
+    path = find_model_file(model)
     session = Session(path, "CPUExecutionProvider", intra_op_threads=1)
     try:
         text = session.metadata.get(METADATA_KEY)
@@ -44,22 +45,6 @@ def inspect(
         print(json.dumps(_facts(path, session.inputs, session.outputs, signature), ensure_ascii=False, indent=2))
     else:
         _print_table(path, session.inputs, session.outputs, signature)
-
-
-def _onnx_file(path: Path) -> Path:
-    """Return `path` if it is a file, else the model file of the version, or of the latest version, in the folder."""
-    from headgate.server.model import MODEL_FILE
-
-    if not path.exists():
-        raise CommandError(f"there is no file or folder {path}")
-    if path.is_file():
-        return path
-    if (path / MODEL_FILE).is_file():
-        return path / MODEL_FILE
-    versions = [int(file.parent.name) for file in path.glob(f"*/{MODEL_FILE}") if file.parent.name.isdecimal()]
-    if not versions:
-        raise CommandError(f"{path} is no model's folder: there is no {path}/<version>/{MODEL_FILE}")
-    return path / str(max(versions)) / MODEL_FILE
 
 
 def _size(path: Path) -> int:
@@ -90,9 +75,9 @@ def _print_table(
 ) -> None:
     from rich.filesize import decimal
 
+    from headgate.cli.heads import describe_fitting, describe_head
     from headgate.cli.signatures import (
         describe_golden,
-        describe_head,
         describe_input,
         describe_optimization,
         describe_padding,
@@ -114,7 +99,8 @@ def _print_table(
     else:
         sections["padding"] = [describe_padding(padding) for padding in signature.paddings]
         sections["heads"] = [describe_head(head) for head in signature.heads]
-        sections["calibration"] = []
+        calibrated = [head for head in signature.heads if head.HasField("calibration")]
+        sections["calibration"] = [line for head in calibrated for line in describe_fitting(head)]
         if signature.optimizations:
             sections["optimized"] = [describe_optimization(step) for step in signature.optimizations]
         sections["verification"] = describe_verification(signature.verification)

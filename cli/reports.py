@@ -1,25 +1,26 @@
 """What an export made, as a table and as JSON."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from google.protobuf import json_format
 from rich.filesize import decimal
 
+from headgate.cli.heads import describe_head
 from headgate.cli.signatures import (
-    describe_head,
     describe_input,
     describe_optimization,
     describe_padding,
     describe_parity,
     print_sections,
 )
+from headgate.decoders import decoder_for
 from headgate.exporter import ExportReport
 from headgate.v1.tensors import format_spec
 
 
-def print_json(report: ExportReport, notes: Sequence[str]) -> None:
-    """Print all that is known of an export; `notes` are the report's, in the words of the command."""
+def print_json(report: ExportReport, notes: Sequence[str], undecided: Mapping[str, str]) -> None:
+    """Print all that is known of an export; `notes` and `undecided` are the report's, in the words of the command."""
     facts = {
         "file": str(report.path),
         "written": report.written,
@@ -29,21 +30,24 @@ def print_json(report: ExportReport, notes: Sequence[str]) -> None:
         "nodes": report.nodes,
         "seconds": report.seconds,
         "notes": notes,
+        "undecided": undecided,
         "signature": json_format.MessageToDict(report.signature, preserving_proto_field_name=True),
     }
     print(json.dumps(facts, ensure_ascii=False, indent=2))
 
 
-def print_table(report: ExportReport, notes: Sequence[str]) -> None:
-    """Print what a reader of an export wants to check; `notes` are the report's, in the words of the command."""
+def print_table(report: ExportReport, notes: Sequence[str], undecided: Mapping[str, str]) -> None:
+    """Print what a reader of an export wants to check; `notes` and `undecided` as in `print_json`."""
     signature = report.signature
-    decoded = {head.output for head in signature.heads}
+    decoded = {name for head in signature.heads for name in decoder_for(head, signature.outputs).reads}
+    raw = [spec for spec in signature.outputs if spec.name not in decoded | undecided.keys()]
     took = ", ".join(f"{stage} {seconds:.1f}" for stage, seconds in report.seconds.items())
     sections = {
         "inputs": [describe_input(spec, signature.input_meanings) for spec in signature.inputs],
         "padding": [describe_padding(padding) for padding in signature.paddings],
         "heads": [describe_head(head) for head in signature.heads],
-        "raw outputs": [f"{spec.name}: {format_spec(spec)}" for spec in signature.outputs if spec.name not in decoded],
+        "undecided": list(undecided.values()),
+        "raw outputs": [f"{spec.name}: {format_spec(spec)}" for spec in raw],
         "optimized": [describe_optimization(step) for step in signature.optimizations],
         "parity": describe_parity(signature.verification),
         "notes": notes,

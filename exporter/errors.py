@@ -10,6 +10,8 @@
   + OptimizationError
   + InputMeaningError
   + PaddingError
+  + CalibrationError
+  + EvaluationError
   + RepositoryError
 """
 
@@ -55,6 +57,14 @@ class InputMeaningError(ExportError):
 
 class PaddingError(ExportError):
     """A padding cannot be read, names what the model does not have, or changes the model's answers."""
+
+
+class CalibrationError(ExportError):
+    """Held-out data does not allow what is to be fitted on it, or a head cannot be calibrated as asked."""
+
+
+class EvaluationError(ExportError):
+    """A model cannot be scored as asked, or its thresholds cannot be changed so."""
 
 
 class RepositoryError(ExportError):

@@ -1,40 +1,41 @@
 """From a Keras model to a version in a model repository."""
 
 import gc
-import hashlib
 import os
 import threading
-import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from numpy.typing import ArrayLike
 
+from headgate.exporter.calibration.held_out import HeldOutArrays, read_held_out
+from headgate.exporter.calibration.plan import CalibrationMethod, CalibrationPlan, SetMethod
 from headgate.exporter.conversion.converter import DEFAULT_OPSET, OPSETS, convert, notes_of
-from headgate.exporter.errors import ConversionError, ExportError
+from headgate.exporter.errors import CalibrationError, ConversionError
 from headgate.exporter.examples import named_arrays
-from headgate.exporter.head_settings import HeadSetting
+from headgate.exporter.head_settings import HeadSetting, HeadSettings
 from headgate.exporter.heads import build_heads
+from headgate.exporter.heads_file import read_heads
 from headgate.exporter.input_meanings import FeatureNames, find_input_meanings, lookup_remarks
 from headgate.exporter.libraries import quiet, require_libraries, versions
 from headgate.exporter.losses import LOST_LOSS, losses_of
 from headgate.exporter.model_files import add_metadata, count_nodes, size_of, write_model
-from headgate.exporter.optimization.metrics import labelled_data
 from headgate.exporter.optimization.steps import DEFAULT_MAX_METRIC_LOSS, OptimizationPlan, optimize_model
 from headgate.exporter.padding import find_padding, prove_padding
-from headgate.exporter.proof.golden import golden_examples
+from headgate.exporter.proof.golden import write_golden
 from headgate.exporter.proof.keras_runs import run_keras
 from headgate.exporter.proof.verification import batch_remarks, remarks, verify
+from headgate.exporter.reconstruction import find_reconstructions
 from headgate.exporter.repository import check_target, next_version, publish, staged_version
 from headgate.exporter.sources.custom_objects import import_custom_objects
 from headgate.exporter.sources.keras_models import SourceModel, load_source
 from headgate.exporter.stages import Stages
+from headgate.exporter.timestamps import utc_now
 from headgate.exporter.tracing.traced_models import TracedModel, trace
 from headgate.exporter.triton import check_triton_config, write_triton_config
 from headgate.v1 import Head, InputMeaning, Padding, Provenance, Signature, TargetScaling
-from headgate.v1.golden import GOLDEN_FILE
 from headgate.v1.signatures import METADATA_KEY, SCHEMA_VERSION, signature_to_json
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ class ExportReport:
         signature: as stored in the file: inputs, outputs, heads, the comparison with Keras, where the model came from.
         notes: what had to be assumed, one sentence each; worth reading.
         seconds: how long each stage took.
+        undecided: of a dry run, by output, why its meaning cannot be told and what to do; an export fails there.
         nodes: of the ONNX graph; 0 in a dry run.
         written: False in a dry run.
     """
@@ -65,6 +67,7 @@ class ExportReport:
     signature: Signature
     notes: tuple[str, ...]
     seconds: dict[str, float]
+    undecided: Mapping[str, str] = field(default_factory=dict)
     nodes: int = 0
     written: bool = True
 
@@ -80,7 +83,7 @@ def export_model(
     *,
     name: str | None = None,
     version: int | None = None,
-    heads: Mapping[str, HeadSetting] | None = None,
+    heads: HeadSettings | None = None,
     labels: Sequence[object] | Mapping[str, Sequence[object]] | None = None,
     positive_label: object | Mapping[str, object] | None = None,
     threshold: float | Sequence[float] | Mapping[str, float | Sequence[float]] | None = None,
@@ -96,9 +99,14 @@ def export_model(
     fp16: bool = False,
     int8: Literal["dynamic", "static"] | None = None,
     optimize: Literal["cpu", "cuda"] | None = None,
-    calibration_data: ArrayLike | Mapping[str, ArrayLike] | None = None,
-    labelled: Mapping[str, ArrayLike] | None = None,
+    int8_data: ArrayLike | Mapping[str, ArrayLike] | None = None,
+    labelled: HeldOutArrays | None = None,
     max_metric_loss: float = DEFAULT_MAX_METRIC_LOSS,
+    calibration: HeldOutArrays | None = None,
+    calibration_method: CalibrationMethod = "auto",
+    choose_threshold: str | Mapping[str, str] | None = None,
+    confidence_levels: Sequence[float] | None = None,
+    prediction_sets: SetMethod = "aps",
     safe_mode: bool = True,
     triton_config: bool = False,
     dry_run: bool = False,
@@ -119,7 +127,11 @@ def export_model(
         heads: `{output: setting}`, for outputs whose head cannot be inferred or is to be another. A setting is a kind
             (`"binary"`), a dictionary of fields (`{"kind": "binary", "activation": "logits", "labels": [...]}`; any of
             head.proto's fields of the head and its kind, what is left out is inferred), a `headgate.v1.Head`, or None
-            for an output without a head. Outputs are called as Keras calls them.
+            for an output without a head. Enums are named without their prefix (`"box_format": "cxcywh"`), messages are
+            dictionaries, vectors and boxes arrays. Of an autoencoder `{"kind": "anomaly", "reconstructed_input": "x",
+            "reconstruction_error": "squared"}` exports the error in place of the reconstruction. Outputs are called as
+            Keras calls them. Or the path of a heads.toml with one table an output (see
+            `headgate.exporter.heads_file.read_heads`).
         labels: the class labels, in the order of the units; default `"0"`, `"1"`, ... Like the next four, for the one
             head that it fits, or as a dictionary by name of head.
         positive_label: the label whose probability a binary head reports; default: the second.
@@ -127,7 +139,8 @@ def export_model(
             default 0.5.
         units: the unit of a regression's targets: `"mg/dl"`.
         target_scaling: how a regression's targets were scaled for training, undone while serving:
-            `{"mean": ..., "scale": ..., "log1p": ...}` (see head.proto), or a fitted scikit-learn StandardScaler.
+            `{"mean": ..., "scale": ..., "log1p": ...}` (see head.proto), `{"min": ..., "max": ..., "range": [0, 1]}`,
+            or a fitted scikit-learn StandardScaler, RobustScaler or MinMaxScaler.
         paddings: the free axes of inputs that the server may fill up, so that requests of different sizes run as one
             batch: each a `headgate.v1.Padding` or, shorter, `"tokens:1"`, `"tokens:1=0,segments:1=0"` for axes that
             have one size (with what is filled in; default 0, text is filled with ""),
@@ -148,15 +161,28 @@ def export_model(
         fp16: compute in float16: half the size, and faster on GPUs; inputs and outputs stay as they are.
         int8: compute in 8 bits where that is faster, and store other large weights in 8 bits. `"dynamic"` finds the
             ranges of activations anew for each batch (transformers, LSTMs, MLPs), `"static"` takes them from
-            `calibration_data` (convolutional networks).
+            `int8_data` (convolutional networks).
         optimize: let onnxruntime rewrite the graph now, for `"cpu"` or `"cuda"`, and not only when it is loaded.
-        calibration_data: some hundred real inputs for `int8="static"`, as `examples`; default: these.
-        labelled: held-out data, to measure what fp16, int8 and optimize cost: `{input: array, head: targets}` (`x` and
-            `y` where there is one of them), see `headgate.exporter.optimization.metrics.labelled_data`. Default:
-            how much the answers to `examples`, or to random inputs, change.
+        int8_data: some hundred real inputs for `int8="static"`, as `examples`; default: these.
+        labelled: held-out data, to measure what fp16, int8 and optimize cost: `(x, y)`, or `{input: array, head:
+            targets}` (`x` and `y` where there is one of them), see `headgate.exporter.labelled_data.labelled_data`.
+            Default: `calibration`; without it, how much the answers to `examples`, or to random inputs, change.
         max_metric_loss: refuse a step that makes the accuracy or the R2 of a head worse by more than that, or an output
             of 8 bits lose more than that, or 0.1, of its fidelity (see
             `headgate.exporter.optimization.metrics.fidelity`).
+        calibration: held-out data, as `labelled`, that the model was not trained on: it goes through the exported
+            model, and heads that it has targets for get calibrated probabilities, and sets or intervals that hold the
+            truth as often as they say (docs/calibration.md). Anomaly heads need no targets: the rows are taken for
+            usual ones then.
+        calibration_method: how probabilities are scaled: `"temperature"`, `"platt"`, `"isotonic"`, `"none"`, or
+            `"auto"` for the one of the lowest cross-validated log-loss.
+        choose_threshold: choose the threshold of a binary, multilabel (one a label) or anomaly head on the same data,
+            by `"f1"`, `"balanced_accuracy"`, `"precision>=0.9"`, `"recall>=0.95"`,
+            `"cost:false_positive=1,false_negative=5"` or, anomaly only, `"percentile:99"`; or `{head: criterion}`.
+        confidence_levels: of sets and intervals; default: those of 0.8, 0.9, 0.95 and 0.99 that the rows allow. Answers
+            hold those of 0.9 unless requests ask for others.
+        prediction_sets: how sets of labels are made: `"aps"`, never empty and larger for rows that are hard, or
+            `"lac"`, on average the smallest, and empty for some rows where the level is below the accuracy.
         safe_mode: refuse files that hold code (Lambda layers) or read other files when they are loaded.
         triton_config: write `config.pbtxt` and files of labels for Triton Inference Server beside the versions.
         dry_run: infer the inputs and the heads, convert nothing and write nothing.
@@ -176,6 +202,12 @@ def export_model(
     with _ONE_AT_A_TIME, quiet():
         require_libraries()
         plan = OptimizationPlan(fp16, int8, optimize, max_metric_loss)
+        calibration_plan = CalibrationPlan(calibration_method, choose_threshold, confidence_levels, prediction_sets)
+        if calibration is None and calibration_plan != CalibrationPlan():
+            raise CalibrationError(
+                "calibration_method=, choose_threshold=, confidence_levels= and prediction_sets= say what is fitted on "
+                "held-out data; give it as calibration="
+            )
         stages.begin("load")
         source = load_source(
             model,
@@ -187,10 +219,11 @@ def export_model(
         check_target(Path(repository), target, version)
         if triton_config:
             check_triton_config(Path(repository) / target)
-        traced = trace(source.model, examples)
+        settings = read_heads(heads) if isinstance(heads, str | os.PathLike) else heads or {}
+        traced = trace(source.model, examples, reconstructions=find_reconstructions(settings))
         meanings = find_input_meanings(traced, feature_names, input_meanings, examples)
         arrays = None if examples is None else named_arrays(traced.inputs, examples, meanings)
-        calibration = None if calibration_data is None else named_arrays(traced.inputs, calibration_data, meanings)
+        int8_arrays = None if int8_data is None else named_arrays(traced.inputs, int8_data, meanings)
         found_paddings = find_padding(paddings, traced)
 
         stages.begin("infer heads")
@@ -201,9 +234,17 @@ def export_model(
             "units": units,
             "target_scaling": target_scaling,
         }
-        built_heads, notes = _infer_heads(source, traced, heads, shortcuts)
+        undecided: dict[str, str] = {}
+        built_heads, notes = _infer_heads(
+            source, traced, settings, shortcuts, undecided if dry_run else None, calibration is not None
+        )
         notes += lookup_remarks(traced, meanings)
         notes += notes_of(traced)
+        levels = [head.confidence_level for head in built_heads]
+        if calibration is not None:
+            # Until they are calibrated, they have no intervals or sets of these levels.
+            for head in built_heads:
+                head.ClearField("confidence_level")
         model_signature = Signature(
             schema_version=SCHEMA_VERSION,
             inputs=traced.inputs,
@@ -213,12 +254,19 @@ def export_model(
             input_meanings=meanings,
             provenance=_provenance(source, opset),
         )
-        measured = None if labelled is None else labelled_data(traced.inputs, built_heads, labelled)
-        calibration = plan.calibration(calibration, arrays, measured)
+        held_out, measured = (
+            None if data is None else read_held_out(traced.inputs, built_heads, meanings, data)
+            for data in (calibration, labelled)
+        )
+        measured = measured or held_out
+        calibration_plan.criteria_of(built_heads)
+        int8_arrays = plan.int8_inputs(int8_arrays, arrays, measured)
         if dry_run:
             number = version or next_version(Path(repository), target)
             path = Path(repository) / target / str(number) / "model.onnx"
-            return ExportReport(path, target, number, model_signature, tuple(notes), stages.end(), written=False)
+            return ExportReport(
+                path, target, number, model_signature, tuple(notes), stages.end(), undecided=undecided, written=False
+            )
 
         stages.begin("convert")
         onnx_model = convert(traced, opset)
@@ -231,25 +279,36 @@ def export_model(
 
             stages.begin("verify")
             runs = run_keras(traced, arrays)
-            model_signature.verification.CopyFrom(verify(traced, path, runs=runs, heads=built_heads))
+            verification, precision = verify(traced, path, runs=runs, heads=built_heads), None
             if plan:
                 stages.begin("optimize")
-                optimized = optimize_model(path, plan, traced, built_heads, runs, arrays, calibration, measured)
+                optimized = optimize_model(path, plan, traced, built_heads, runs, arrays, int8_arrays, measured)
                 model_signature.optimizations.extend(optimized.steps)
                 notes += optimized.notes
-                nodes = count_nodes(path)
-                stages.begin("verify")
-                model_signature.verification.CopyFrom(
-                    verify(traced, path, runs=runs, heads=built_heads, precision=optimized.precision)
+                nodes, precision = count_nodes(path), optimized.precision
+            if held_out is not None:
+                stages.begin("calibrate")
+                # scikit-learn takes a second to import.
+                from headgate.exporter.calibration.heads import calibrate_heads
+
+                for head, level in zip(built_heads, levels, strict=True):
+                    head.confidence_level = level
+                built_heads, remarks_on_heads = calibrate_heads(
+                    path, built_heads, traced.outputs, held_out, calibration_plan
                 )
+                del model_signature.heads[:]
+                model_signature.heads.extend(built_heads)
+                notes += remarks_on_heads
+            if plan or held_out is not None:
+                stages.begin("verify")
+                verification = verify(traced, path, runs=runs, heads=built_heads, precision=precision)
+            model_signature.verification.CopyFrom(verification)
             notes += remarks(model_signature.verification, runs)
             notes += batch_remarks(traced, model_signature.verification, runs)
-            golden = golden_examples(runs, traced.outputs, built_heads)
-            if golden is None:
+            golden = write_golden(staging, runs, traced.outputs, built_heads)
+            model_signature.verification.golden_examples_sha256 = golden
+            if not golden:
                 notes.append("no golden examples were written: a single row of inputs and outputs is too large")
-            else:
-                model_signature.verification.golden_examples_sha256 = hashlib.sha256(golden).hexdigest()
-                (staging / GOLDEN_FILE).write_bytes(golden)
             if found_paddings:
                 del model_signature.paddings[:]
                 model_signature.paddings.extend(prove_padding(found_paddings, traced, path, arrays))
@@ -273,27 +332,24 @@ def export_model(
 def _infer_heads(
     source: SourceModel,
     traced: TracedModel,
-    settings: Mapping[str, HeadSetting] | None,
+    settings: Mapping[str, HeadSetting],
     shortcuts: Mapping[str, Any],
+    undecided: dict[str, str] | None,
+    calibrating: bool,
 ) -> tuple[list[Head], list[str]]:
-    if not source.lost_loss:
-        return build_heads(
-            traced, losses_of(source.model, [traced.aliases[spec.name] for spec in traced.outputs]), settings, shortcuts
-        )
-    heads, notes = build_heads(traced, [LOST_LOSS] * len(traced.outputs), settings, shortcuts)
-    lost = f"the loss could not be loaded, so it tells nothing about the heads: {source.lost_loss}"
-    return heads, [lost, *notes]
+    aliases = [traced.aliases[spec.name] for spec in traced.outputs]
+    losses = [LOST_LOSS] * len(aliases) if source.lost_loss else losses_of(source.model, aliases)
+    heads, notes = build_heads(traced, losses, settings, shortcuts, undecided, calibrating)
+    if source.lost_loss:
+        notes.insert(0, f"the loss could not be loaded, so it tells nothing about the heads: {source.lost_loss}")
+    return heads, notes
 
 
 def _provenance(source: SourceModel, opset: int) -> Provenance:
-    # https://reproducible-builds.org/specs/source-date-epoch/
-    epoch = os.environ.get("SOURCE_DATE_EPOCH", str(int(time.time())))
-    if not epoch.isdecimal():
-        raise ExportError(f"SOURCE_DATE_EPOCH is '{epoch}'; give it the seconds since 1970, or unset it")
     return Provenance(
         source_file=source.file,
         source_sha256=source.sha256,
-        exported_at=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(int(epoch))),
+        exported_at=utc_now(),
         opset=opset,
         versions=versions(),
     )

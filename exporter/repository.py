@@ -81,11 +81,11 @@ def publish(staging: Path, version: int | None) -> Path:
         OSError: the disk refuses.
     """
     for file in staging.iterdir():
-        _flush(file)
-    _flush(staging)
+        flush(file)
+    flush(staging)
     folder = staging.parent
     target = _rename(staging, folder.parent, folder.name, version)
-    _flush(folder)
+    flush(folder)
     return target
 
 
@@ -120,7 +120,8 @@ def _rename(staging: Path, repository: Path, name: str, version: int | None) -> 
     raise RepositoryError(f"other exports keep taking the next version of '{name}'; try again")
 
 
-def _flush(path: Path) -> None:
+def flush(path: Path) -> None:
+    """Have the disk hold what was written to a file, or the names that a folder has."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

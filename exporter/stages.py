@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 
 #: The stages, in their order.
-STAGES = ("import", "load", "infer heads", "convert", "verify", "optimize", "write")
+STAGES = ("import", "load", "infer heads", "convert", "verify", "optimize", "calibrate", "write")
 
 _log = logging.getLogger("headgate.exporter")
 

@@ -1,15 +1,26 @@
 """The golden examples of an export: a few inputs that Keras and ONNX were compared on."""
 
+import hashlib
 from collections.abc import Sequence
+from pathlib import Path
 
 from headgate.decoders import DecodeOptions, decoder_for
 from headgate.exporter.proof.keras_runs import KerasRun
 from headgate.v1 import Head, PredictOptions, TensorSpec
-from headgate.v1.golden import golden_to_bytes
+from headgate.v1.golden import GOLDEN_FILE, golden_to_bytes
 
 #: So much may be written beside every version of a model: a row of 299 x 299 RGB pixels in float32 takes half of it.
 MAX_BYTES = 2 * 2**20
 _FEW_ROWS = 3
+
+
+def write_golden(folder: Path, runs: Sequence[KerasRun], outputs: Sequence[TensorSpec], heads: Sequence[Head]) -> str:
+    """Write `golden_examples` beside a model, and return their SHA-256 in hexadecimal; "" where they are too large."""
+    content = golden_examples(runs, outputs, heads)
+    if content is None:
+        return ""
+    (folder / GOLDEN_FILE).write_bytes(content)
+    return hashlib.sha256(content).hexdigest()
 
 
 def golden_examples(runs: Sequence[KerasRun], outputs: Sequence[TensorSpec], heads: Sequence[Head]) -> bytes | None:

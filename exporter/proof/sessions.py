@@ -2,15 +2,22 @@
 
 import os
 import re
+from collections.abc import Iterator, Sequence
 from typing import Any
 
+import numpy as np
+
 from headgate.exporter.errors import VerificationError, reason_of
+from headgate.exporter.tracing.traced_models import Arrays
 
 #: A serialised ONNX model, or the path of its file where it has external data.
 OnnxModel = bytes | str | os.PathLike[str]
 
 #: What servers use unless told otherwise: `execution.graph_optimization_level`.
 SERVED_LEVEL = "all"
+
+#: Rows that run at a time.
+_BATCH_ROWS = 32
 
 #: What onnxruntime says where it has an operator, but not for these types.
 _MISSING_KERNEL = re.compile(r"Could not find an implementation for (\w+)\(\d+\) node with name '(.+?)'")
@@ -49,3 +56,23 @@ def open_session(onnx_model: OnnxModel, level: str = SERVED_LEVEL) -> Any:
                 "compute in float32: dtype='float32'"
             ) from error
         raise VerificationError(f"onnxruntime cannot load the converted model: {reason_of(error)}") from error
+
+
+def in_batches(inputs: Arrays) -> Iterator[Arrays]:
+    """Cut inputs into batches that take little memory."""
+    rows = len(next(iter(inputs.values())))
+    for start in range(0, rows, _BATCH_ROWS):
+        yield {name: array[start : start + _BATCH_ROWS] for name, array in inputs.items()}
+
+
+def run_in_batches(session: Any, outputs: Sequence[str], inputs: Arrays) -> Arrays:
+    """Return what a model answers to any number of rows: its outputs by name.
+
+    Raises:
+        VerificationError: onnxruntime fails.
+    """
+    try:
+        parts = [session.run(list(outputs), batch) for batch in in_batches(inputs)]
+    except Exception as error:
+        raise VerificationError(f"onnxruntime fails on the data that was handed over: {reason_of(error)}") from error
+    return {name: np.concatenate(column) for name, column in zip(outputs, zip(*parts, strict=True), strict=True)}

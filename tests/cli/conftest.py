@@ -1,5 +1,6 @@
 """Keras files, a repository that `headgate export` filled, and a running `headgate serve`."""
 
+import contextlib
 import re
 import subprocess
 import sys
@@ -58,6 +59,7 @@ def keras_files(tmp_path_factory):
     features = keras.Input((4,), name="features")
     area, rooms = keras.Input((1,), name="area"), keras.Input((1,), name="rooms", dtype="int32")
     tokens = keras.Input((None,), name="tokens", dtype="int32")
+    image = keras.Input((6, 6, 1), name="image")
     house = layers.Concatenate()([area, layers.Rescaling(1.0)(rooms)])
     models = {
         "iris": keras.Model(features, layers.Dense(3, "softmax", name="species")(features)),
@@ -70,6 +72,9 @@ def keras_files(tmp_path_factory):
             layers.Dense(1, "sigmoid", name="good")(
                 layers.GlobalAveragePooling1D()(layers.Embedding(9, 4, mask_zero=True)(tokens))
             ),
+        ),
+        "scan": keras.Model(
+            image, [layers.Conv2D(1, 1, activation="sigmoid", name="lesion")(image), layers.Flatten(name="raw")(image)]
         ),
         "code": keras.Model(features, layers.Lambda(lambda x: 2 * x, name="doubled")(features)),
     }
@@ -96,11 +101,25 @@ def repository(exported):
 
 
 @pytest.fixture(scope="session")
-def url(repository):
-    command = [*HEADGATE, "serve", repository, "--port", "0"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        ready = next((line for line in process.stdout if line.startswith("ready")), "never ready")
-        yield f"localhost:{int(ready.rpartition(':')[2])}"
-        process.terminate()
-        process.stdout.read()
-    assert process.returncode == 0
+def serving():
+    """Serve a repository while a block runs; give the server's URL."""
+
+    @contextlib.contextmanager
+    def serving(repository):
+        command = [*HEADGATE, "serve", repository, "--port", "0"]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+            ready = next((line for line in process.stdout if line.startswith("ready")), "never ready")
+            try:
+                yield f"localhost:{int(ready.rpartition(':')[2])}"
+            finally:
+                process.terminate()
+                process.stdout.read()
+        assert process.returncode == 0
+
+    return serving
+
+
+@pytest.fixture(scope="session")
+def url(repository, serving):
+    with serving(repository) as url:
+        yield url

@@ -4,7 +4,8 @@ import pytest
 import typer
 
 from headgate.cli.app import app
-from headgate.cli.arguments import name_options, read_images
+from headgate.cli.arguments import name_options, read_images, read_labels
+from headgate.cli.errors import CommandError
 from headgate.exporter import export_model
 
 ARGUMENTS = [name for name, one in inspect.signature(export_model).parameters.items() if one.kind is one.KEYWORD_ONLY]
@@ -40,3 +41,12 @@ def test_every_argument_has_an_option():
 def test_images_that_cannot_be_read(parts):
     with pytest.raises(typer.BadParameter, match=r"photo=rgb,0\.\.255"):
         read_images([f"photo={parts}"])
+
+
+def test_labels_from_a_file(tmp_path):
+    file = tmp_path / "labels.txt"
+    file.write_bytes("\ufeffMüller, Ada\r\nb\r\n".encode())
+    assert read_labels(f"@{file}") == ["Müller, Ada", "b"]
+    file.write_bytes("Müller".encode("latin1"))
+    with pytest.raises(CommandError, match=r"labels.txt is no text in UTF-8: "):
+        read_labels(f"@{file}")

@@ -69,6 +69,31 @@ def test_output_without_a_head(run, keras_files, tmp_path):
     assert list(heads_of(run, tmp_path / "house")) == ["sold"]
 
 
+def test_calibration_on_held_out_data(run, refused, keras_files, tmp_path):
+    rng = np.random.default_rng(0)
+    area, rooms = rng.random((60, 1)), rng.integers(1, 5, (60, 1)).astype("int32")
+    sold = np.array(["open", "sold"])[np.arange(60) % 2]
+    np.savez(tmp_path / "held_out.npz", area=area, rooms=rooms, price=200 * area + 50 * rooms, sold=sold)
+    arguments = [
+        "export", keras_files / "house.keras", tmp_path / "models", "--labels", "sold=open,sold",
+        "--calibrate", tmp_path / "held_out.npz", "--choose-threshold", "sold=recall>=0.9",
+    ]  # fmt: skip
+    ended = run(*arguments, "--confidence-levels", "0.5,0.9", "--calibration-method", "platt")
+    assert ended.code == 0, ended.err
+    assert "calibrated on 60 rows: platt" in ended.out
+    assert "intervals at 0.5, 0.9" in ended.out
+    assert "threshold by recall>=0.9" in ended.out
+    assert re.search(r"calibrate [\d.]+", ended.out)
+    heads = heads_of(run, tmp_path / "models" / "house")
+    assert heads["price"]["calibration"]["conformal"]["method"] == "METHOD_ABSOLUTE"
+    assert heads["sold"]["binary"]["threshold"] == heads["sold"]["calibration"]["thresholds"][0]["threshold"]
+    assert "threshold" in run("inspect", tmp_path / "models" / "house").out
+    assert "--choose-threshold is to choose one" in refused(*arguments, "--threshold", "0.4")
+    assert "give --calibration-method none" not in refused(*arguments, "--confidence-levels", "0.999")
+    assert "level 0.999 takes 999 rows, there are 60" in refused(*arguments, "--confidence-levels", "0.999")
+    assert "give it as --calibrate" in refused(*arguments[:5], "--prediction-sets", "lac")
+
+
 def test_head_with_an_activation(run, keras_files, tmp_path):
     ended = run("export", keras_files / "house.keras", tmp_path, "--head", "price=binary:logits", "--dry-run")
     assert "price: binary, logits of output 'price'" in ended.out
@@ -84,6 +109,50 @@ def test_dry_run(run, keras_files, tmp_path):
     assert "parity" not in ended.out
     assert "headgate serve" not in ended.out
     assert not (tmp_path / "models").exists()
+
+
+def test_heads_from_a_file(run, keras_files, tmp_path):
+    (tmp_path / "labels.txt").write_text("healthy\nlesion\n")
+    (tmp_path / "heads.toml").write_text("""
+        [lesion]
+        kind = "segmentation"
+        labels_file = "labels.txt"
+        thresholds = 0.3
+        [raw]
+        kind = "none"
+    """)
+    ended = run(
+        "export", keras_files / "scan.keras", tmp_path / "models", "--heads", tmp_path / "heads.toml",
+        "--head", "raw=regression",
+    )  # fmt: skip
+    assert ended.code == 0
+    heads = heads_of(run, tmp_path / "models" / "scan")
+    assert heads["lesion"]["segmentation"] == {"labels": ["healthy", "lesion"], "thresholds": [0.3]}
+    # What is typed counts more than what the file says.
+    assert "regression" in heads["raw"]
+
+
+def test_a_first_file_of_heads(run, refused, keras_files, tmp_path):
+    scan, file = keras_files / "scan.keras", tmp_path / "heads.toml"
+    ended = run("export", scan, tmp_path / "models", "--dry-run", "--write-heads", file)
+    assert ended.code == 0
+    text = file.read_text()
+    assert re.search(r'^\["lesion"\]  # FP32 \[batch,6,6,1\]$', text, re.MULTILINE)
+    assert re.search(r'^kind = "\?"  # one of segmentation, keypoints, anomaly, none', text, re.MULTILINE)
+    assert re.search(r"^# what output 'lesion' means cannot be told: it has shape .* no loss$", text, re.MULTILINE)
+    assert "table [lesion]: kind is '?'" in refused("export", scan, tmp_path / "models", "--heads", file)
+    file.write_text(text.replace('"?"', '"segmentation"', 1).replace('"?"', '"none"'))
+    assert run("export", scan, tmp_path / "models", "--heads", file).code == 0
+    assert "heads.toml: File exists" in refused("export", scan, tmp_path, "--dry-run", "--write-heads", file)
+
+
+def test_dry_run_shows_all_and_says_what_is_missing(run, keras_files, tmp_path):
+    ended = run("export", keras_files / "scan.keras", tmp_path, "--dry-run")
+    assert ended.code == 1
+    assert re.search(r"undecided +what output 'lesion' means cannot be told", ended.out)
+    assert re.search("error: what output 'lesion' means cannot be told: .*--head lesion=segmentation", ended.err)
+    shown = run("export", keras_files / "scan.keras", tmp_path, "--dry-run", "--json")
+    assert list(json.loads(shown.out)["undecided"]) == ["lesion", "raw"]
 
 
 def test_json(run, keras_files, tmp_path):
@@ -188,6 +257,7 @@ def test_version_that_is_taken(refused, keras_files, repository):
         ["--target-mean", "x"],
         ["--labels", "a", "--labels", "b=c"],
         ["--version", 0],
+        ["--write-heads", "heads.toml"],
     ],
 )
 def test_wrong_usage(run, keras_files, tmp_path, arguments):

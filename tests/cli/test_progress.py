@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from headgate.cli.progress import stage_bar
+from headgate.cli.progress import count_bar, stage_bar
 
 
 def read_all(descriptor):
@@ -42,6 +42,12 @@ def test_a_terminal_is_shown_the_stages(terminal):
     assert all(text in shown[0] for text in ("loading", "another", "0/2", "1/2"))
 
 
+def test_a_terminal_is_shown_how_much_is_done(terminal):
+    with terminal() as shown, count_bar("rows") as progress:
+        progress(32, 150)
+    assert all(text in shown[0] for text in ("rows", "32/150"))
+
+
 def test_ctrl_c_gives_the_cursor_back(terminal):
     with terminal() as shown, pytest.raises(KeyboardInterrupt), stage_bar(["load"], {}):
         raise KeyboardInterrupt
@@ -49,6 +55,7 @@ def test_ctrl_c_gives_the_cursor_back(terminal):
 
 
 def test_anything_else_is_shown_nothing(capfd):
-    with stage_bar(["load"], {}) as begin:
+    with stage_bar(["load"], {}) as begin, count_bar("rows") as progress:
         begin("load")
+        progress(1, 2)
     assert capfd.readouterr() == ("", "")

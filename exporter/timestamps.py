@@ -1,0 +1,20 @@
+"""The time that is written into what is exported."""
+
+import os
+import time
+
+from headgate.exporter.errors import ExportError
+
+
+def utc_now() -> str:
+    """Return the time in UTC as RFC 3339 has it; that of SOURCE_DATE_EPOCH where it is set.
+
+    https://reproducible-builds.org/specs/source-date-epoch/
+
+    Raises:
+        ExportError: SOURCE_DATE_EPOCH is no number.
+    """
+    epoch = os.environ.get("SOURCE_DATE_EPOCH", str(int(time.time())))
+    if not epoch.isdecimal():
+        raise ExportError(f"SOURCE_DATE_EPOCH is '{epoch}'; give it the seconds since 1970, or unset it")
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(int(epoch)))
