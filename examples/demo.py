@@ -1,4 +1,4 @@
-"""Train three small Keras models, export them, serve them from one server, and ask it about rows that it has not seen.
+"""Train three small Keras models, export and calibrate them, serve them from one server, and ask it about new rows.
 
 Run it with `make demo`. What it makes stays in `demo-output/`, so that you can look at it and serve it again:
 
@@ -38,11 +38,21 @@ console = Console(width=100, highlight=False)
 
 
 @dataclass
-class HeldOut:
-    """Rows that a model was not trained on."""
+class Parts:
+    """Data in three parts: a model is trained on the first and calibrated on the second; the third is new to it."""
 
-    features: np.ndarray
+    x: np.ndarray
+    y: np.ndarray
+    calibration: tuple[np.ndarray, np.ndarray]
+    new_x: np.ndarray
     truth: np.ndarray
+
+
+def split(x: np.ndarray, y: np.ndarray) -> Parts:
+    """Take half of the rows to train on, a quarter to calibrate with, and a quarter to ask about."""
+    x, other_x, y, other_y = train_test_split(x.astype("float32"), y, test_size=0.5, random_state=0)
+    calibration_x, new_x, calibration_y, truth = train_test_split(other_x, other_y, test_size=0.5, random_state=0)
+    return Parts(x, y, (calibration_x, calibration_y), new_x, truth)
 
 
 @contextmanager
@@ -54,16 +64,15 @@ def step(what: str) -> Iterator[None]:
     console.print(f"[green]✓[/green] {what} [dim]({time.perf_counter() - start:.1f} s)[/dim]")
 
 
-def export_diabetes() -> HeldOut:
-    """Regression, saved as .keras: disease progression a year later, on its own scale."""
+def export_diabetes() -> Parts:
+    """Regression with intervals, saved as .keras: disease progression a year later, on its own scale."""
     import keras
 
     from headgate.exporter import export_model
 
-    data = load_diabetes()
-    x, x_test, y, y_test = train_test_split(data.data.astype("float32"), data.target, test_size=0.25, random_state=0)
-    scaler = StandardScaler().fit(y[:, None])
-    with step(f"training 'diabetes' on {len(x)} patients: 10 features, a number"):
+    parts = split(*load_diabetes(return_X_y=True))
+    scaler = StandardScaler().fit(parts.y[:, None])
+    with step(f"training 'diabetes' on {len(parts.x)} patients: 10 features, a number"):
         model = keras.Sequential(
             [
                 keras.Input((10,), name="features"),
@@ -72,28 +81,32 @@ def export_diabetes() -> HeldOut:
             ]
         )
         model.compile(keras.optimizers.Adam(0.01), "mse")
-        model.fit(x, scaler.transform(y[:, None]), epochs=40, batch_size=32, verbose=0)
+        model.fit(parts.x, scaler.transform(parts.y[:, None]), epochs=40, batch_size=32, verbose=0)
         model.save(OUTPUT / "diabetes.keras")
     with step("exporting diabetes.keras"):
         export_model(
-            OUTPUT / "diabetes.keras", REPOSITORY, target_scaling=scaler, units="progression points", examples=x
+            OUTPUT / "diabetes.keras",
+            REPOSITORY,
+            target_scaling=scaler,
+            units="progression points",
+            calibration=parts.calibration,
+            confidence_levels=[0.8],
+            examples=parts.x,
         )
-    return HeldOut(x_test, y_test)
+    return parts
 
 
-def export_breast_cancer() -> HeldOut:
-    """Binary classification, saved as .h5; the features are normalised inside the model."""
+def export_breast_cancer() -> Parts:
+    """Two labels and a threshold for a purpose, saved as .h5; the features are normalised inside the model."""
     import keras
 
     from headgate.exporter import export_model
 
     data = load_breast_cancer()
-    x, x_test, y, y_test = train_test_split(
-        data.data.astype("float32"), data.target, test_size=0.25, random_state=0, stratify=data.target
-    )
-    with step(f"training 'breast-cancer' on {len(x)} tumours: 30 features, malignant or benign"):
+    parts = split(data.data, data.target)
+    with step(f"training 'breast-cancer' on {len(parts.x)} tumours: 30 features, malignant or benign"):
         normalization = keras.layers.Normalization()
-        normalization.adapt(x)
+        normalization.adapt(parts.x)
         model = keras.Sequential(
             [
                 keras.Input((30,), name="features"),
@@ -103,7 +116,7 @@ def export_breast_cancer() -> HeldOut:
             ]
         )
         model.compile(keras.optimizers.Adam(0.01), "binary_crossentropy")
-        model.fit(x, y, epochs=20, batch_size=32, verbose=0)
+        model.fit(parts.x, parts.y, epochs=20, batch_size=32, verbose=0)
         model.save(OUTPUT / "breast-cancer.h5")
     with step("exporting breast-cancer.h5"):
         labels = data.target_names.tolist()
@@ -112,23 +125,23 @@ def export_breast_cancer() -> HeldOut:
             REPOSITORY,
             labels=labels,
             positive_label="malignant",
-            threshold=0.3,
-            examples=x,
+            calibration=parts.calibration,
+            choose_threshold="cost:false_positive=1,false_negative=10",
+            examples=parts.x,
         )
-    return HeldOut(x_test, data.target_names[y_test])
+    parts.truth = data.target_names[parts.truth]
+    return parts
 
 
-def export_digits() -> HeldOut:
-    """Ten classes, a small CNN on 8x8 images, exported from memory; it ends with logits."""
+def export_digits() -> Parts:
+    """Ten classes with calibrated scores, a small CNN on 8x8 images, exported from memory; it ends with logits."""
     import keras
 
     from headgate.exporter import export_model
 
     data = load_digits()
-    x, x_test, y, y_test = train_test_split(
-        data.images[..., None].astype("float32"), data.target, test_size=0.25, random_state=0
-    )
-    with step(f"training 'digits' on {len(x)} images of 8x8 pixels: a CNN, ten classes"):
+    parts = split(data.images[..., None], data.target)
+    with step(f"training 'digits' on {len(parts.x)} images of 8x8 pixels: a CNN, ten classes"):
         model = keras.Sequential(
             [
                 keras.Input((8, 8, 1), name="image"),
@@ -142,10 +155,12 @@ def export_digits() -> HeldOut:
             name="digits",
         )
         model.compile(keras.optimizers.Adam(0.003), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
-        model.fit(x, y, epochs=12, batch_size=64, verbose=0)
+        model.fit(parts.x, parts.y, epochs=12, batch_size=64, verbose=0)
     with step("exporting the model 'digits' from memory"):
-        export_model(model, REPOSITORY, labels=[str(digit) for digit in range(10)], examples=x)
-    return HeldOut(x_test, y_test.astype(str))
+        labels = [str(digit) for digit in range(10)]
+        export_model(model, REPOSITORY, labels=labels, calibration=parts.calibration, examples=parts.x)
+    parts.truth = parts.truth.astype(str)
+    return parts
 
 
 @contextmanager
@@ -184,44 +199,55 @@ def show(title: str, measure: str, predictions: list[str], truth: list[str]) -> 
     console.print(table)
 
 
-def show_diabetes(predictions: Predictions, held_out: HeldOut) -> None:
-    """Print a few numbers, and the mean absolute error of all."""
+def show_diabetes(predictions: Predictions, parts: Parts) -> None:
+    """Print a few numbers, and how good all are."""
     columns = predictions["progression"]
-    error = np.abs(columns.values[:, 0] - held_out.truth).mean()
-    baseline = np.abs(held_out.truth - held_out.truth.mean()).mean()
+    error = np.abs(columns.values[:, 0] - parts.truth).mean()
+    covered = (columns.lower[:, 0] <= parts.truth) & (parts.truth <= columns.upper[:, 0])
     show(
-        "diabetes: a regression, in the target's own unit",
-        f"mean absolute error on {len(columns)} held-out rows: {error:.1f} (guessing the mean: {baseline:.1f})",
-        [f"{value:.1f} {columns.units[0]}" for value in columns.values[:SHOWN_ROWS, 0]],
-        [f"{value:.0f}" for value in held_out.truth[:SHOWN_ROWS]],
+        f"diabetes: numbers in their own unit, with intervals that promise {columns.confidence_level:.0%}",
+        f"on {len(columns)} new rows: mean error {error:.1f}; {covered.mean():.0%} of intervals hold the truth",
+        [
+            f"{value:.0f} {columns.units[0]}, from {lower:.0f} to {upper:.0f}"
+            for value, lower, upper in zip(
+                columns.values[:SHOWN_ROWS, 0],
+                columns.lower[:SHOWN_ROWS, 0],
+                columns.upper[:SHOWN_ROWS, 0],
+                strict=True,
+            )
+        ],
+        [f"{value:.0f}" for value in parts.truth[:SHOWN_ROWS]],
     )
 
 
-def show_breast_cancer(predictions: Predictions, held_out: HeldOut) -> None:
-    """Print a few diagnoses, and the accuracy of all."""
+def show_breast_cancer(predictions: Predictions, parts: Parts) -> None:
+    """Print a few diagnoses, and what was missed."""
     columns = predictions["diagnosis"]
+    missed = np.count_nonzero((parts.truth == "malignant") & ~columns.positives)
+    alarms = np.count_nonzero((parts.truth == "benign") & columns.positives)
     show(
-        "breast-cancer: two labels and a threshold",
-        f"accuracy on {len(columns)} held-out rows: {(columns.labels == held_out.truth).mean():.1%}",
+        "breast-cancer: two labels, and a threshold for which a missed tumour costs ten false alarms",
+        f"of {len(columns)} new rows: {missed} missed, {alarms} false alarms",
         [
-            f"{label}, p({columns.positive_label}) = {p:.3f}, threshold {columns.threshold:g}"
+            f"{label}, p({columns.positive_label}) = {p:.3f}, threshold {columns.threshold:.2g}"
             for label, p in zip(columns.labels[:SHOWN_ROWS], columns.probabilities[:SHOWN_ROWS], strict=True)
         ],
-        held_out.truth[:SHOWN_ROWS].tolist(),
+        parts.truth[:SHOWN_ROWS].tolist(),
     )
 
 
-def show_digits(predictions: Predictions, held_out: HeldOut) -> None:
+def show_digits(predictions: Predictions, parts: Parts) -> None:
     """Print a few digits with their runners-up, and the accuracy of all."""
     columns = predictions["digit"]
     show(
-        "digits: the best three of ten labels",
-        f"accuracy on {len(columns)} held-out rows: {(columns.labels == held_out.truth).mean():.1%}",
+        "digits: the best three of ten labels, with calibrated scores",
+        f"accuracy on {len(columns)} new rows: {(columns.labels == parts.truth).mean():.1%}; "
+        f"the scores promise {columns.scores.mean():.1%}",
         [
             ", ".join(f"{label} ({score:.1%})" for label, score in zip(labels, scores, strict=True))
             for labels, scores in zip(columns.top_labels[:SHOWN_ROWS], columns.top_scores[:SHOWN_ROWS], strict=True)
         ],
-        held_out.truth[:SHOWN_ROWS].tolist(),
+        parts.truth[:SHOWN_ROWS].tolist(),
     )
 
 
@@ -239,9 +265,9 @@ def main() -> None:
     diabetes, breast_cancer, digits = export_diabetes(), export_breast_cancer(), export_digits()
     console.print("starting one server for all three: headgate serve demo-output/models")
     with server() as address, Client(address) as client:
-        show_diabetes(client.predict("diabetes", diabetes.features), diabetes)
-        show_breast_cancer(client.predict("breast-cancer", breast_cancer.features), breast_cancer)
-        show_digits(client.predict("digits", digits.features, top_k=3), digits)
+        show_diabetes(client.predict("diabetes", diabetes.new_x), diabetes)
+        show_breast_cancer(client.predict("breast-cancer", breast_cancer.new_x), breast_cancer)
+        show_digits(client.predict("digits", digits.new_x, top_k=3), digits)
     console.print(
         "\nWhat was made is in demo-output/. Look at a model, or serve them again:\n"
         "  .venv/bin/headgate inspect demo-output/models/digits\n"
