@@ -35,7 +35,7 @@ from headgate.decoders.options import DecodeOptions
 from headgate.decoders.ranking import best_first
 from headgate.decoders.sets import PredictionSets
 from headgate.v1 import ACTIVATION_LOGITS, Head, ProbabilityCalibration, TensorSpec
-from headgate.v1.columns import FloatArray, MulticlassColumns, TextArray, join_columns
+from headgate.v1.columns import FloatArray, MulticlassColumns, TextArray
 
 # Batches are decoded in blocks that stay in a processor's cache.
 _BLOCK_ELEMENTS = 1 << 17
@@ -107,16 +107,11 @@ class MulticlassDecoder(Decoder):
         """
         return softmax_log_odds(self.as_logits(output))
 
+    def _rows_together(self, outputs: Sequence[FloatArray]) -> int:
+        return max(1, _BLOCK_ELEMENTS // len(self.labels))
+
     def _decode(self, outputs: Sequence[FloatArray], options: DecodeOptions) -> MulticlassColumns:
         (output,) = outputs
-        if output.size <= _BLOCK_ELEMENTS:
-            return self._decode_block(output, options)
-        rows = max(1, _BLOCK_ELEMENTS // len(self.labels))
-        return join_columns(
-            [self._decode_block(output[start : start + rows], options) for start in range(0, len(output), rows)]
-        )
-
-    def _decode_block(self, output: FloatArray, options: DecodeOptions) -> MulticlassColumns:
         probabilities = self._probabilities(output)
         order = best_first(probabilities, min(options.top_k or self.top_k, len(self.labels)))
         scores = probabilities.take(flat_positions(order, len(self.labels)))
