@@ -82,9 +82,10 @@ def labelled_data(inputs: Sequence[TensorSpec], heads: Sequence[Head], data: Map
         by_name[input_names[0]] = by_name.pop("x")
     missing = [name for name in input_names if name not in by_name]
     if missing:
+        or_x = ", or x" if len(inputs) == 1 else ""
         raise ModelLoadError(
-            f"the labelled data has the arrays {listed(by_name)}, and none for the inputs {listed(missing)}; give them "
-            "(x for the only input)"
+            f"the labelled data has the arrays {listed(by_name)}, the model's inputs are {listed(input_names)}; "
+            f"give an array for each, by its name{or_x}"
         )
     arrays = named_arrays(inputs, {name: by_name.pop(name) for name in input_names})
     rows = len(next(iter(arrays.values())))

@@ -104,7 +104,7 @@ def test_several_heads_are_given_by_name_or_output():
         (SPECIES, {"x": INPUTS}, "no targets beside the inputs 'features'; give targets for the heads 'species'"),
         (THINGS, {"x": INPUTS, "y": [0] * 4}, "give targets for the heads 'things_boxes|_labels|_counts'"),
         (SPECIES, {"x": INPUTS, "y": [0] * 4, "z": [0] * 4}, "has 'z' beside the inputs"),
-        (SPECIES, {"inputs": INPUTS, "y": [0] * 4}, "arrays 'inputs', 'y', and none for the inputs 'features'"),
+        (SPECIES, {"inputs": INPUTS, "y": [0] * 4}, "arrays 'inputs', 'y', the model's inputs are 'features'"),
         (SPECIES, {"x": INPUTS, "y": [0, 1]}, "targets for head 'species' have 2 rows, the inputs 4"),
         (SPECIES, {"x": INPUTS, "y": 1}, "targets for head 'species' have 0 rows, the inputs 4"),
         (SPECIES, {"x": INPUTS, "y": [0, 1, 2, 3]}, "hold 3; give its labels .* or their positions from 0 to 2"),

@@ -2,7 +2,6 @@
 
 import keras
 import numpy as np
-import pandas
 import pytest
 import sklearn
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_iris, load_wine
@@ -142,6 +141,7 @@ def test_only_what_calibrated_heads_read_is_kept(tmp_path, monkeypatch):
 def test_columns_of_a_table_go_where_their_features_are(network, tumours, tmp_path):
     x, y = tumours
     names = [f"c{number}" for number in range(30)]
+    pandas = pytest.importorskip("pandas")
     table = pandas.DataFrame(x[120:420], columns=names)
     reports = [
         export_model(network, tmp_path, feature_names=names, calibration=(one, y[120:420]), labelled=(one, y[120:420]))
