@@ -20,6 +20,8 @@ Connection = http1.Connection | http2.Connection
 _RECONNECT_AFTER_NS = 100_000_000
 #: For how long an open loop still sends what was due.
 _OVERTIME_NS = 100_000_000
+#: How many requests that are due an open loop sends before it looks at the clock and for answers again.
+_BURST = 256
 
 
 class Loop:
@@ -113,7 +115,7 @@ class Loop:
             if now >= (until_ns if due >= until_ns else until_ns + _OVERTIME_NS):
                 break
             sending = []
-            while due <= now and due < until_ns:
+            while due <= now and due < until_ns and len(sending) < _BURST:
                 self._send(next(places), due)
                 sending.append(due)
                 due = next(times, until_ns)

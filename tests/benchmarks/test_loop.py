@@ -87,6 +87,17 @@ def test_a_load_generator_that_is_too_slow_says_so():
     assert unsent == 2
 
 
+def test_a_backlog_is_not_sent_in_one_go():
+    """However much is due: sending, too, takes time, and what is still unsent soon after the end is not sent."""
+    time = FakeTime([5 * MS])
+    connection = FakeConnection(time, 1)
+    connection.send = lambda started_ns: setattr(time, "now", time.now + MS)
+    loop = Loop(lambda: connection, 1, Answers(), clock=time.clock, wait=time.wait)
+    unsent = loop.run_open([0] * 5000, 10 * MS)
+    assert 110 <= len(loop.lags_ns) < 1000
+    assert unsent == 5000 - len(loop.lags_ns)
+
+
 @given(
     st.lists(st.integers(0, 1000), max_size=50).map(sorted),
     st.lists(st.integers(0, 300), max_size=20),
