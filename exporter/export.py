@@ -26,7 +26,7 @@ from headgate.exporter.optimization.steps import DEFAULT_MAX_METRIC_LOSS, Optimi
 from headgate.exporter.padding import find_padding, prove_padding
 from headgate.exporter.proof.golden import write_golden
 from headgate.exporter.proof.keras_runs import run_keras
-from headgate.exporter.proof.verification import batch_remarks, remarks, verify
+from headgate.exporter.proof.verification import batch_remarks, count_changed_labels, remarks, verify
 from headgate.exporter.reconstruction import find_reconstructions
 from headgate.exporter.repository import check_target, next_version, publish, staged_version
 from headgate.exporter.sources.custom_objects import import_custom_objects
@@ -235,16 +235,13 @@ def export_model(
             "target_scaling": target_scaling,
         }
         undecided: dict[str, str] = {}
-        built_heads, notes = _infer_heads(
+        declared_heads, notes = _infer_heads(
             source, traced, settings, shortcuts, undecided if dry_run else None, calibration is not None
         )
         notes += lookup_remarks(traced, meanings)
         notes += notes_of(traced)
-        levels = [head.confidence_level for head in built_heads]
-        if calibration is not None:
-            # Until they are calibrated, they have no intervals or sets of these levels.
-            for head in built_heads:
-                head.ClearField("confidence_level")
+        # Until they are calibrated, they have no intervals or sets of the levels that they declare.
+        built_heads = declared_heads if calibration is None else [_without_level(head) for head in declared_heads]
         model_signature = Signature(
             schema_version=SCHEMA_VERSION,
             inputs=traced.inputs,
@@ -279,29 +276,29 @@ def export_model(
 
             stages.begin("verify")
             runs = run_keras(traced, arrays)
-            verification, precision = verify(traced, path, runs=runs, heads=built_heads), None
+            verification = verify(traced, path, runs=runs, heads=built_heads)
             if plan:
                 stages.begin("optimize")
                 optimized = optimize_model(path, plan, traced, built_heads, runs, arrays, int8_arrays, measured)
                 model_signature.optimizations.extend(optimized.steps)
                 notes += optimized.notes
-                nodes, precision = count_nodes(path), optimized.precision
+                nodes = count_nodes(path)
             if held_out is not None:
                 stages.begin("calibrate")
                 # scikit-learn takes a second to import.
                 from headgate.exporter.calibration.heads import calibrate_heads
 
-                for head, level in zip(built_heads, levels, strict=True):
-                    head.confidence_level = level
                 built_heads, remarks_on_heads = calibrate_heads(
-                    path, built_heads, traced.outputs, held_out, calibration_plan
+                    path, declared_heads, traced.outputs, held_out, calibration_plan
                 )
                 del model_signature.heads[:]
                 model_signature.heads.extend(built_heads)
                 notes += remarks_on_heads
-            if plan or held_out is not None:
+            if plan:
                 stages.begin("verify")
-                verification = verify(traced, path, runs=runs, heads=built_heads, precision=precision)
+                verification = verify(traced, path, runs=runs, heads=built_heads, precision=optimized.precision)
+            elif held_out is not None:
+                count_changed_labels(verification, traced, path, runs, built_heads)
             model_signature.verification.CopyFrom(verification)
             notes += remarks(model_signature.verification, runs)
             notes += batch_remarks(traced, model_signature.verification, runs)
@@ -343,6 +340,13 @@ def _infer_heads(
     if source.lost_loss:
         notes.insert(0, f"the loss could not be loaded, so it tells nothing about the heads: {source.lost_loss}")
     return heads, notes
+
+
+def _without_level(head: Head) -> Head:
+    copy = Head()
+    copy.CopyFrom(head)
+    copy.ClearField("confidence_level")
+    return copy
 
 
 def _provenance(source: SourceModel, opset: int) -> Provenance:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from headgate.decoders import DecodeOptions, Decoder, decoder_for
+from headgate.decoders import DecodeOptions, decoder_for
 from headgate.exporter.errors import VerificationError, listed, reason_of
 from headgate.exporter.proof.divergence import describe_divergence
 from headgate.exporter.proof.keras_runs import BATCH_SIZES, KerasRun, run_keras
@@ -66,7 +66,6 @@ def verify(
     answers = [_answers(session, run) for run in runs]
     # Its weights need no memory beside copies of Keras' own.
     del session
-    decoders = {head.output: decoder_for(head, traced.outputs) for head in heads}
     small = [run for run in runs if run.rows <= BATCH_SIZES[1]]
     moved = cache(lambda epsilon: movements(traced, small, epsilon))
     verification = Verification(graph_optimization_level=level)
@@ -103,12 +102,26 @@ def verify(
                 where = _explain(traced, onnx_model, failed[0], tolerance, expects, level)
             raise VerificationError(f"{what}; {where}; nothing was written")
         verification.tolerances.append(tolerance)
-        for run, difference, answer in zip(runs, differences, answers, strict=True):
-            check = _check(run, difference, tolerance)
-            if spec.name in decoders:
-                check.changed_labels = _changed_labels(decoders[spec.name], run.outputs, answer)
-            verification.checks.append(check)
+        verification.checks.extend(
+            _check(run, difference, tolerance) for run, difference in zip(runs, differences, strict=True)
+        )
+    _count_changed_labels(verification, traced, heads, runs, answers)
     return verification
+
+
+def count_changed_labels(
+    verification: Verification,
+    traced: TracedModel,
+    onnx_model: OnnxModel,
+    runs: Sequence[KerasRun],
+    heads: Sequence[Head],
+) -> None:
+    """Count anew for how many rows heads decide for another label: heads that have changed since `verify`.
+
+    `verification` is that of the same models and runs, and is changed.
+    """
+    session = open_session(onnx_model, verification.graph_optimization_level)
+    _count_changed_labels(verification, traced, heads, runs, [_answers(session, run) for run in runs])
 
 
 def remarks(verification: Verification, runs: Sequence[KerasRun]) -> list[str]:
@@ -207,7 +220,16 @@ def _explain(
     return describe_divergence(traced, onnx_model, run, precision)
 
 
-def _changed_labels(decoder: Decoder, expected: Arrays, actual: Arrays) -> int:
-    """Return in how many rows a head decides for another label, or other labels."""
-    keras, onnx = (decoder.decode(outputs, DecodeOptions()) for outputs in (expected, actual))
-    return changed_decisions(keras, onnx)
+def _count_changed_labels(
+    verification: Verification,
+    traced: TracedModel,
+    heads: Sequence[Head],
+    runs: Sequence[KerasRun],
+    answers: Sequence[Arrays],
+) -> None:
+    for head in heads:
+        decoder = decoder_for(head, traced.outputs)
+        checks = [check for check in verification.checks if check.output == head.output]
+        for check, run, answer in zip(checks, runs, answers, strict=True):
+            keras, onnx = (decoder.decode(outputs, DecodeOptions()) for outputs in (run.outputs, answer))
+            check.changed_labels = changed_decisions(keras, onnx)
