@@ -13,9 +13,9 @@ A decoder is made once for each head, which validates the head, and then turns b
 ['versicolor 0.75', 'setosa 0.91']
 """
 
-from headgate.decoders.decoder import Decoder
+from headgate.decoders.decoder import DecodeError, Decoder
 from headgate.decoders.heads import HeadError
 from headgate.decoders.kinds import decoder_for
 from headgate.decoders.options import DecodeOptions
 
-__all__ = ["DecodeOptions", "Decoder", "HeadError", "decoder_for"]
+__all__ = ["DecodeError", "DecodeOptions", "Decoder", "HeadError", "decoder_for"]

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headgate.decoders.activations import wide
-from headgate.decoders.decoder import Decoder
+from headgate.decoders.decoder import DecodeError, Decoder
 from headgate.decoders.heads import (
     PROBABILISTIC,
     HeadError,
@@ -99,7 +99,7 @@ class CtcDecoder(Decoder):
         if self.beam_width == 1:
             return rows
         if self.beam_width * steps > _MAX_PREFIXES:
-            raise ValueError(
+            raise DecodeError(
                 f"head '{self.head}' reads {steps} steps, too many for a beam_width of {self.beam_width}; send at most "
                 f"{_MAX_PREFIXES // self.beam_width} steps"
             )

@@ -16,6 +16,10 @@ from headgate.v1.columns import Columns, join_columns
 from headgate.v1.tensors import format_shape
 
 
+class DecodeError(ValueError):
+    """The outputs do not have the sizes or types that a head reads, or are larger than it can take."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Decoder(ABC):
     """Turns the raw outputs of one head into columns. Immutable: any number of threads may share one.
@@ -47,7 +51,8 @@ class Decoder(ABC):
             options: what the request asks for; see `check`.
 
         Raises:
-            ValueError: an output's shape or type is not what the head reads, or another one has other rows.
+            DecodeError: an output's shape or type is not what the head reads, it is too large for the head, or another
+                one has other rows.
             KeyError: an output that the head reads is missing.
         """
         arrays = [self._checked(name, outputs[name], shape) for name, shape in self.reads.items()]
@@ -82,11 +87,11 @@ class Decoder(ABC):
         if len({len(output) for output in outputs}) > 1:
             each = zip(self.reads, outputs, strict=True)
             came = ", ".join(f"'{name}' has {len(output)}" for name, output in each)
-            raise ValueError(f"head '{self.head}' reads as many rows of each output: {came}; give them of one batch")
+            raise DecodeError(f"head '{self.head}' reads as many rows of each output: {came}; give them of one batch")
 
     def _checked(self, name: str, output: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
         if output.dtype.kind not in "fiub":
-            raise ValueError(f"head '{self.head}' reads numbers, output '{name}' holds {output.dtype}")
+            raise DecodeError(f"head '{self.head}' reads numbers, output '{name}' holds {output.dtype}")
         if output.ndim == 1 and shape == (-1, 1):
             output = output[:, None]
         if not output.flags.c_contiguous:
@@ -97,7 +102,7 @@ class Decoder(ABC):
             return output
         sizes = zip(shape, output.shape, strict=False)
         if output.ndim != len(shape) or any(expected not in (-1, came) for expected, came in sizes):
-            raise ValueError(
+            raise DecodeError(
                 f"head '{self.head}' reads output '{name}' of shape {format_shape(shape)}, "
                 f"this one has {format_shape(output.shape)}"
             )

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from headgate.decoders.boxes import BoxCoder
 from headgate.decoders.candidates import CandidateFilter, Found
-from headgate.decoders.decoder import Decoder
+from headgate.decoders.decoder import DecodeError, Decoder
 from headgate.decoders.heads import (
     PROBABILISTIC,
     HeadError,
@@ -143,7 +143,7 @@ class DetectionDecoder(Decoder):
         boxes, scores = outputs
         axis = 2 if self.transposed else 1
         if boxes.shape[axis] != scores.shape[axis]:
-            raise ValueError(
+            raise DecodeError(
                 f"head '{self.head}' reads scores for {boxes.shape[axis]} boxes, these are for {scores.shape[axis]}"
             )
         return boxes, scores

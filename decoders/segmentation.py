@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headgate.decoders.activations import round_up
-from headgate.decoders.decoder import Decoder
+from headgate.decoders.decoder import DecodeError, Decoder
 from headgate.decoders.heads import (
     PROBABILISTIC,
     HeadError,
@@ -157,7 +157,7 @@ class SegmentationDecoder(Decoder):
         if self.stride == 1:
             return drawn
         if problem := _too_large(drawn.shape[1], drawn.shape[2], self.stride):
-            raise ValueError(f"head '{self.head}' has the stride {self.stride}, {problem}")
+            raise DecodeError(f"head '{self.head}' has the stride {self.stride}, {problem}")
         enlarged: NDArray[Any] = drawn.repeat(self.stride, axis=1).repeat(self.stride, axis=2)
         return enlarged
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headgate.decoders.activations import wide
-from headgate.decoders.decoder import Decoder
+from headgate.decoders.decoder import DecodeError, Decoder
 from headgate.decoders.heads import (
     PROBABILISTIC,
     HeadError,
@@ -80,7 +80,7 @@ class SequenceTagsDecoder(Decoder):
         valid = np.ones(len(output), np.bool_)
         for mask in masks:
             if mask.shape != real.shape:
-                raise ValueError(
+                raise DecodeError(
                     f"head '{self.head}' reads {format_shape(real.shape)} steps and a mask {format_shape(mask.shape)}; "
                     "they must be alike"
                 )

@@ -6,11 +6,19 @@ import logging
 import time
 from collections.abc import Sequence
 
-from headgate.server.errors import DeadlineExceededError, InternalError, QueueFullError, first_line
+from headgate.server.errors import (
+    DeadlineExceededError,
+    InternalError,
+    QueueFullError,
+    ServerError,
+    first_line,
+    printable,
+)
 from headgate.server.inference import InferenceRequest, Outputs, Renderer
 from headgate.server.inputs import ModelInputs
 from headgate.server.session import Session
 from headgate.server.statistics import Statistics
+from headgate.server.tracing import trace_of
 
 _log = logging.getLogger(__name__)
 
@@ -82,16 +90,26 @@ class BatchRunner:
         for request in requests:
             by_renderer.setdefault(request.renderer, []).append(request)
         for renderer, members in by_renderer.items():
-            try:
-                answers += zip(members, list(renderer.render(outputs, members)), strict=True)
-            except Exception:
-                _log.exception("the outputs of %s could not be turned into answers", self._name)
-                for request in members:
-                    self.statistics.record_failure(request)
-                    request.call.fail(
-                        InternalError("the model's outputs could not be decoded; the server's log says why")
-                    )
+            answers += self._render_together(renderer, members, outputs)
         return answers
+
+    def _render_together(
+        self, renderer: Renderer, requests: Sequence[InferenceRequest], outputs: Outputs
+    ) -> list[tuple[InferenceRequest, bytes]]:
+        try:
+            return list(zip(requests, list(renderer.render(outputs, requests)), strict=True))
+        except ServerError as error:
+            if len(requests) > 1:
+                each = [self._render_together(renderer, [request], outputs) for request in requests]
+                return [answer for answers in each for answer in answers]
+            failure: ServerError = error
+        except Exception:
+            _log.exception("the outputs of %s could not be turned into answers", self._name)
+            failure = InternalError("the model's outputs could not be decoded; the server's log says why")
+        for request in requests:
+            self.statistics.record_failure(request)
+            request.call.fail(failure)
+        return []
 
     def _recover(self, requests: Sequence[InferenceRequest], error: Exception) -> None:
         if len(requests) > 1:
@@ -99,7 +117,10 @@ class BatchRunner:
                 self.run([request])
             return
         request = requests[0]
-        _log.error("%s failed on request '%s' of %d rows: %s", self._name, request.id, request.rows, error)
+        _log.error(
+            "%s failed on request '%s' of %d rows%s: %s",
+            self._name, printable(request.id[:100]), request.rows, trace_of(request.call), error,
+        )  # fmt: skip
         self.statistics.record_failure(request)
         request.call.fail(InternalError(f"the model failed on this request: {first_line(error)}"))
 

@@ -27,6 +27,9 @@ class Caller(Protocol):
     def deadline(self) -> float:
         """When the client stops waiting, in seconds of `time.time()`; `math.inf` if never."""
 
+    def metadata(self, key: str) -> str | None:
+        """Return the last value of a (lower-case, text) metadata key that came with the call."""
+
     def reply(self, response: bytes) -> None:
         """Answer with a serialised response message."""
 
@@ -45,7 +48,11 @@ class Renderer(Protocol):
     """
 
     def render(self, outputs: Outputs, requests: Sequence[InferenceRequest]) -> Iterable[bytes]:
-        """Yield the answer of each request, in order; `request.start` and `request.stop` are its rows in `outputs`."""
+        """Yield the answer of each request, in order; `request.start` and `request.stop` are its rows in `outputs`.
+
+        Raises:
+            ServerError: the outputs of one of the requests cannot be an answer; the others are rendered again.
+        """
 
 
 class InferenceRequest:

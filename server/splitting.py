@@ -80,6 +80,10 @@ class SplitRequest:
         self._outputs = []
         self._whole.call.fail(error)
 
+    def metadata(self, key: str) -> str | None:
+        """Return the last value of a key of the request's metadata."""
+        return self._whole.call.metadata(key)
+
     def watch_cancellation(self, callback: Callable[[], None]) -> None:
         """Call back when the request's client goes."""
         self._on_cancel = callback

@@ -8,13 +8,16 @@ import pytest
 from scipy.special import expit, softmax
 
 from headgate.v1 import (
+    ACTIVATION_PROBABILITIES,
     DataType,
     GetModelRequest,
     GetModelResponse,
+    Head,
     ListModelsRequest,
     Model,
     PredictOptions,
     PredictRequest,
+    SegmentationHead,
     Tensor,
 )
 from headgate.v1.tensors import tensor_from_numpy
@@ -288,3 +291,21 @@ class TestModels:
     def test_get_none(self, get_model):
         assert refusal(get_model, GetModelRequest(name="rose"))[0] is NOT_FOUND
         assert refusal(get_model, GetModelRequest(name="iris", version=2))[0] is NOT_FOUND
+
+
+def test_outputs_too_large_to_decode(tmp_path, write_model, serve, connect):
+    """Sizes are free, so that it is the request that is too large; nobody else is."""
+    maps = SegmentationHead(labels=["no", "yes"], stride=1024)
+    head = Head(name="maps", output="y", activation=ACTIVATION_PROBABILITIES, segmentation=maps)
+    graph = "g (float[batch,h,w,1] x) => (float[batch,h,w,1] y) { y = Identity(x) }"
+    write_model(tmp_path, "maps", graph, [head], config='[execution]\nmode = "threads"\n')
+    calls = connect(serve(tmp_path))
+
+    def start(*shape):
+        return calls.predict.future(ask("maps", tensor_from_numpy(np.ones((1, *shape, 1), np.float32), "x")))
+
+    ones, larges = [start(1, 1) for _ in range(4)], [start(9, 8) for _ in range(4)]
+    assert {one.result().rows for one in ones} == {1}
+    for large in larges:
+        assert large.code() is INVALID_ARGUMENT
+        assert "head 'maps' has the stride 1024, which makes maps of 9216 x 8192 pixels" in large.details()
