@@ -114,7 +114,7 @@ class Loop:
             now = self._clock()
             if now >= (until_ns if due >= until_ns else until_ns + _OVERTIME_NS):
                 break
-            sending = []
+            sending: list[int] = []
             while due <= now and due < until_ns and len(sending) < _BURST:
                 self._send(next(places), due)
                 sending.append(due)

@@ -23,8 +23,9 @@ from headgate.server import ModelConfig
 from headgate.server.batching import BatchQueue
 from headgate.server.dialects.headgate_v1 import PredictionRenderer
 from headgate.server.dialects.open_inference import OpenInferenceDialect
-from headgate.server.dialects.open_inference_tensors import TensorRenderer
+from headgate.server.dialects.open_inference_outputs import TensorRenderer
 from headgate.server.inference import InferenceRequest
+from headgate.server.model_control import ModelControl
 from headgate.server.repository import ModelRepository
 
 _BATCH = 64
@@ -34,9 +35,10 @@ def main() -> None:
     """Print a table of parts: microseconds for each request, in a batch of 64 and alone."""
     with tempfile.TemporaryDirectory(prefix="headgate-parts-") as folder:
         write_mlp(Path(folder))
-        repository = ModelRepository(Path(folder), ModelConfig())
+        repository = ModelRepository()
+        ModelControl(repository, Path(folder), ModelConfig())
         (entry,) = repository
-        model = repository.load(entry, "CPUExecutionProvider", False)
+        model = repository.load(entry, "CPUExecutionProvider")
         dialect = OpenInferenceDialect(repository, "")
         infer = next(case.call.request for case in cases() if case.name == "ModelInfer")
         for _ in range(3):

@@ -30,6 +30,14 @@ class TransportName(StrEnum):
     PUBLIC_API = "public-api"
 
 
+class ModelControl(StrEnum):
+    """Which models are loaded, and when."""
+
+    NONE = "none"
+    POLL = "poll"
+    EXPLICIT = "explicit"
+
+
 class Compression(StrEnum):
     """How answers are compressed."""
 
@@ -50,6 +58,30 @@ def serve(
     repository: Annotated[
         Path, typer.Argument(help="The model repository: <model>/<version>/model.onnx.", show_default=False)
     ],
+    model_control: Annotated[
+        ModelControl,
+        typer.Option(
+            help="Which models are served: those that are there at the start (none), what the repository holds, looked "
+            "at again and again (poll), or what clients load and unload (explicit).",
+            rich_help_panel="Models",
+        ),
+    ] = ModelControl.NONE,
+    poll_interval: Annotated[
+        float,
+        typer.Option(
+            help="Seconds between two looks at the repository (--model-control poll).",
+            min=0.1,
+            rich_help_panel="Models",
+        ),
+    ] = 15.0,
+    load_model: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A model to load at the start (--model-control explicit); '*' for all. Can be given again.",
+            show_default=False,
+            rich_help_panel="Models",
+        ),
+    ] = None,
     host: Annotated[
         str,
         typer.Option(
@@ -60,6 +92,28 @@ def serve(
         int,
         typer.Option(help="The port to listen on; 0 for any free one.", min=0, max=65535, rich_help_panel="Network"),
     ] = 8001,
+    http_port: Annotated[
+        int | None,
+        typer.Option(
+            help="Speak HTTP too, on this port (0 for any free one), by a process of its own: docs/http.md.",
+            min=0,
+            max=65535,
+            show_default=False,
+            rich_help_panel="Network",
+        ),
+    ] = None,
+    http_host: Annotated[
+        str | None,
+        typer.Option(help="The address for HTTP, if not --host.", show_default=False, rich_help_panel="Network"),
+    ] = None,
+    http_timeout: Annotated[
+        float,
+        typer.Option(
+            help="Seconds that an HTTP request may take that does not say (Grpc-Timeout).",
+            min=0.001,
+            rich_help_panel="Network",
+        ),
+    ] = 30.0,
     max_message_mb: Annotated[
         int | None,
         typer.Option(
@@ -70,6 +124,15 @@ def serve(
             rich_help_panel="Network",
         ),
     ] = None,
+    allow_shared_memory: Annotated[
+        bool,
+        typer.Option(
+            "--allow-shared-memory",
+            help="Let clients of the Open Inference Protocol on this machine pass tensors in shared memory. Who may "
+            "call the server can then have it read and write all shared memory that it has access to.",
+            rich_help_panel="Network",
+        ),
+    ] = False,
     tls_cert: Annotated[
         Path | None,
         typer.Option(
@@ -111,7 +174,7 @@ def serve(
             min=0,
             rich_help_panel="Network",
         ),
-    ] = 0,
+    ] = 1024,
     connection_grace: Annotated[
         float,
         typer.Option(
@@ -193,15 +256,18 @@ def serve(
 ) -> None:
     r"""Serve all models of a repository over gRPC.
 
-    The latest version of each model is loaded, warmed up and served to clients of
-    headgate.v1 (typed predictions) and of the Open Inference Protocol (raw
-    tensors; Triton's clients work), with health checks and reflection on the same
-    port. SIGTERM and Ctrl-C drain: new requests are refused, accepted ones are
-    finished, and the exit code is 0.
+    The latest version of each model (its config.toml may ask for more) is loaded,
+    warmed up and served to clients of headgate.v1 (typed predictions), of the Open
+    Inference Protocol (raw tensors; Triton's clients work) and of TensorFlow
+    Serving, with health checks and reflection on the same port. SIGTERM and Ctrl-C
+    drain: new requests are refused, accepted ones are finished, and the exit code
+    is 0.
 
       headgate serve models
       headgate serve models --host 0.0.0.0 --port 9000 --provider cuda
       headgate serve models --workers 4
+      headgate serve models --model-control poll
+      headgate serve models --http-port 8000
       headgate serve models --host unix:/run/headgate.sock
       headgate serve models --host 0.0.0.0 --tls-cert server.pem --tls-key key.pem
 
@@ -229,6 +295,12 @@ def serve(
         host=host,
         port=port,
         workers=workers,
+        http_port=http_port,
+        http_host=http_host,
+        http_timeout_s=http_timeout,
+        model_control=model_control.value,
+        poll_interval_s=poll_interval,
+        load_models=tuple(load_model or ()),
         provider=provider,
         allow_cpu_fallback=allow_cpu_fallback,
         model_defaults=ModelConfig(
@@ -244,6 +316,7 @@ def serve(
         max_message_bytes=max_message_mb * 1024 * 1024 if max_message_mb else None,
         busy_poll_us=busy_poll_us,
         max_concurrent_streams=max_concurrent_streams,
+        allow_shared_memory=allow_shared_memory,
         tls_cert=tls_cert,
         tls_key=tls_key,
         tls_client_ca=tls_client_ca,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -14,6 +15,7 @@ from headgate.server.transport import TransportName
 from headgate.server.transport.options import Compression
 
 CONFIG_FILE = "config.toml"
+ModelControlMode = Literal["none", "poll", "explicit"]
 ExecutionMode = Literal["auto", "inline", "threads"]
 GraphOptimizationLevel = Literal["disabled", "basic", "extended", "all"]
 
@@ -87,8 +89,9 @@ class ExecutionConfig(_Section):
     graph_optimization_level: GraphOptimizationLevel = "all"
     #: Whether freed memory of the processor is kept for the next batch.
     memory_arena: bool = True
-    #: Whether the memory of a batch size seen before is taken in one piece.
-    memory_pattern: bool = True
+    #: Whether the memory of a batch size seen before is taken in one piece. Unset: where row shapes are fixed, since
+    #: onnxruntime remembers all shapes for good.
+    memory_pattern: bool | None = None
     #: Entries of onnxruntime's session configuration: `{"session.set_denormal_as_zero" = "1"}`.
     session_options: dict[str, str] = {}
     #: An onnxruntime provider, instead of the server's: "cpu", "cuda", or a full name.
@@ -118,11 +121,40 @@ class ExecutionConfig(_Section):
         return self
 
 
+class VersionsConfig(_Section):
+    """`[versions]`: which versions of the model are served at the same time, beside those that have labels."""
+
+    #: So many of the highest.
+    latest: int = Field(default=1, ge=1)
+    all: bool = False
+    #: These.
+    specific: Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=1)] | None = None
+    #: Names by which TF Serving's clients can ask for a version: `{stable = 1, canary = 3}`.
+    labels: dict[Annotated[str, Field(min_length=1)], Annotated[int, Field(ge=1)]] = {}
+
+    @model_validator(mode="after")
+    def _check_policy(self) -> Self:
+        given = [name for name in ("latest", "all", "specific") if name in self.model_fields_set]
+        if len(given) > 1:
+            raise ValueError(f"{' and '.join(given)} exclude one another; give one of them")
+        return self
+
+    def choose(self, versions: Sequence[int]) -> tuple[int, ...]:
+        """Return which of a model's versions (ascending) are served, ascending; those asked for that are none, too.
+
+        >>> VersionsConfig(latest=2, labels={"stable": 1}).choose([1, 2, 3, 4])
+        (1, 3, 4)
+        """
+        chosen = versions if self.all else self.specific or versions[-self.latest :]
+        return tuple(sorted({*chosen, *self.labels.values()}))
+
+
 class ModelConfig(_Section):
     """All of a `config.toml`."""
 
     batching: BatchingConfig = BatchingConfig()
     execution: ExecutionConfig = ExecutionConfig()
+    versions: VersionsConfig = VersionsConfig()
 
     @model_validator(mode="after")
     def _check_batch_sizes(self) -> Self:
@@ -148,7 +180,8 @@ def read_model_config(path: Path, defaults: ModelConfig) -> ModelConfig:
         raise StartupError(f"{path}: {error.strerror}") from error
     try:
         given = tomllib.loads(content.decode())
-        merged = defaults.model_dump()
+        # Only what was set: which of the entries of [versions] are given matters.
+        merged = defaults.model_dump(exclude_unset=True)
         for section, entries in given.items():
             if isinstance(entries, dict):
                 merged[section] = merged.get(section, {}) | entries
@@ -169,6 +202,12 @@ class ServerSettings(_Section):
     #: A name, an IP address, or "unix:/path" for a Unix socket, which has no port.
     host: str = "127.0.0.1"
     port: int = Field(default=8001, ge=0, le=65535)
+    #: Where HTTP is spoken too, by a process of its own; 0: any free port. None: nowhere.
+    http_port: int | None = Field(default=None, ge=0, le=65535)
+    #: A name or an IP address. None: `host`, or 127.0.0.1 where that is a Unix socket.
+    http_host: str | None = None
+    #: How long an HTTP request may take that does not say.
+    http_timeout_s: float = Field(default=30.0, gt=0)
     #: Processes that share the port (TCP, Linux), each with its own copy of the models and its share of the processors.
     #: 0: one for each processor that may be used. `serve` starts them; a `Server` is always one.
     workers: int = Field(default=1, ge=0)
@@ -178,10 +217,20 @@ class ServerSettings(_Section):
     allow_cpu_fallback: bool = False
     #: What models without a word in their config.toml get.
     model_defaults: ModelConfig = ModelConfig()
+    #: "none": the models that are there at the start; "poll": what the repository holds, looked at again and again;
+    #: "explicit": what clients load and unload.
+    model_control: ModelControlMode = "none"
+    #: How long between two looks at the repository.
+    poll_interval_s: float = Field(default=15.0, gt=0)
+    #: What an explicit server loads at its start; "*": all models.
+    load_models: tuple[str, ...] = ()
     #: How long accepted requests may take to finish after SIGTERM.
     drain_timeout_s: float = Field(default=30.0, ge=0)
     #: The largest request. None: as much as the models' inputs take, see `headgate.server.message_limit`.
     max_message_bytes: int | None = Field(default=None, ge=1024)
+    #: Whether requests of the Open Inference Protocol may name shared memory of this machine. Who may call the server
+    #: can then have it read and write all that it has access to.
+    allow_shared_memory: bool = False
     #: PEM files: the server's certificate and key (TLS), and the roots of its clients' certificates (mutual TLS).
     tls_cert: Path | None = None
     tls_key: Path | None = None
@@ -190,7 +239,7 @@ class ServerSettings(_Section):
     transport: TransportName = "auto"
     #: See `TransportOptions`.
     busy_poll_us: int = Field(default=0, ge=0)
-    max_concurrent_streams: int = Field(default=0, ge=0)
+    max_concurrent_streams: int = Field(default=1024, ge=0)
     max_connection_age_s: float = Field(default=1800.0, gt=0)
     max_connection_age_grace_s: float = Field(default=math.inf, ge=0)
     compression: Compression = "none"

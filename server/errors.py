@@ -2,25 +2,35 @@
 
 ServerError
 ├── InvalidArgumentError      the request does not fit the model
-├── NotFoundError             no such model, version, head, output or method
+├── NotFoundError             no such model, version, head, output, region or method
+├── AlreadyExistsError        a region of that name is registered
 ├── FailedPreconditionError   the request is fine, but not for this model
 ├── QueueFullError            the model's queue has no room, or none left
 ├── DeadlineExceededError     the deadline or queue timeout ended before the request's turn, or would have
 ├── UnavailableError          loading, or shutting down
+│   └── ModelClosedError      unloaded while the request was on its way to it
 ├── UnimplementedError        a method that this server does not have
 ├── InternalError             the model or the server failed
 └── StartupError              the server cannot start as asked; never sent to a client
 
-A message is one line: what came, what was expected, what to do.
+A message is one line: what came, what was expected, what to do. What clients sent may stand in it, and cannot make two
+lines of it, nor control a terminal.
 """
 
 import grpc
+
+#: Of a message; names that clients sent may have many megabytes, which take a minute to escape.
+_MAX_CHARACTERS = 10_000
 
 
 class ServerError(Exception):
     """The root; `code` is the gRPC status that a client sees."""
 
     code: grpc.StatusCode = grpc.StatusCode.INTERNAL
+
+    def __str__(self) -> str:
+        """Return the message in one line, of a very long one the beginning."""
+        return printable(super().__str__()[:_MAX_CHARACTERS])
 
 
 class InvalidArgumentError(ServerError):
@@ -30,9 +40,15 @@ class InvalidArgumentError(ServerError):
 
 
 class NotFoundError(ServerError):
-    """No such model, version, head, output or method."""
+    """No such model, version, head, output, region or method."""
 
     code = grpc.StatusCode.NOT_FOUND
+
+
+class AlreadyExistsError(ServerError):
+    """A region of that name is registered."""
+
+    code = grpc.StatusCode.ALREADY_EXISTS
 
 
 class FailedPreconditionError(ServerError):
@@ -59,6 +75,10 @@ class UnavailableError(ServerError):
     code = grpc.StatusCode.UNAVAILABLE
 
 
+class ModelClosedError(UnavailableError):
+    """The model was unloaded while the request was on its way to it; another version may have taken its place."""
+
+
 class UnimplementedError(ServerError):
     """A method that this server does not have."""
 
@@ -77,6 +97,17 @@ class StartupError(ServerError):
 
 class Interrupted(BaseException):
     """A signal came while a server was loading, or a second one while it drained."""
+
+
+def printable(text: str) -> str:
+    r"""Escape what is no printable character: line ends, control characters, marks that reverse text.
+
+    >>> print(printable("größe\n\x1b[31m"))
+    größe\n\x1b[31m
+    """
+    if text.isprintable():
+        return text
+    return "".join([each if each.isprintable() else each.encode("unicode_escape").decode() for each in text])
 
 
 def first_line(error: Exception) -> str:

@@ -97,6 +97,9 @@ class _Answers:
             self.outputs.append(own_outputs(outputs, request))
             yield b""
 
+    def metadata(self, key: str) -> None:
+        """Have none."""
+
     def reply(self, response: bytes) -> None:
         """Have nobody to tell."""
 

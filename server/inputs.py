@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,22 +28,49 @@ _RAW = (bytes, memoryview)
 _MAX_ROW_ELEMENTS = 2**31
 #: What a model computes from its free sizes alone, such as positions, takes memory without a single element sent.
 _MAX_ABSENT_ROW_ELEMENTS = 2**20
+#: numpy has no arrays of more dimensions. The product of the sizes of very many would take minutes.
+_MAX_DIMENSIONS = 64
+
+
+def read_shape(name: str, sizes: Sequence[int]) -> tuple[int, ...]:
+    """Return the shape that came with a tensor.
+
+    Raises:
+        InvalidArgumentError: it has more dimensions than any model takes.
+    """
+    if len(sizes) > _MAX_DIMENSIONS:
+        raise InvalidArgumentError(f"input '{name}' has {len(sizes)} dimensions; no model takes more than a few")
+    return tuple(sizes)
 
 
 @dataclass(frozen=True, slots=True)
-class GivenTensor:
+class ListedElements:
+    """Elements in a list of a message, which are read when it is known that so many of their kind fit.
+
+    Attributes:
+        size: how many there are said to be.
+        is_text: whether they are text, else numbers.
+        read: returns them, in one dimension.
+    """
+
+    size: int
+    is_text: bool
+    read: Callable[[], NDArray[Any]]
+
+
+class GivenTensor(NamedTuple):
     """A tensor as a dialect read it.
 
     Attributes:
         name: "" means the model's only input.
         shape: None means "work it out from the number of elements".
-        data: raw little-endian elements of the model's type, or an array to be converted to it.
+        data: raw little-endian elements of the model's type, or others to be converted to it.
         data_type: what the elements are said to be; DATA_TYPE_UNSPECIFIED means that nothing is said.
     """
 
     name: str
     shape: tuple[int, ...] | None
-    data: bytes | memoryview | NDArray[Any]
+    data: bytes | memoryview | NDArray[Any] | ListedElements
     data_type: DataType = _UNSPECIFIED
 
 
@@ -88,15 +115,24 @@ class ModelInput:
         count = len(data) // self.dtype.itemsize if isinstance(data, _RAW) else data.size
         shape = self._infer_shape(count) if tensor.shape is None else tensor.shape
         self._check_shape(shape)
-        if not isinstance(data, _RAW) and count != math.prod(shape):
-            raise InvalidArgumentError(
-                f"input '{self.name}' of shape {format_shape(shape)} takes {math.prod(shape)} elements, {count} came"
-            )
+        if not isinstance(data, _RAW):
+            self._check_count(count, shape)
+        if isinstance(data, ListedElements):
+            if data.is_text != self.is_text:
+                raise self._wrong_type("text" if data.is_text else "numbers")
+            data = data.read()
+            self._check_count(data.size, shape)
         buffer = self._bind_raw(data, shape) if isinstance(data, _RAW) else self._convert(data)
         if self.vocabulary is not None:
             elements = buffer if isinstance(buffer, np.ndarray) else np.frombuffer(buffer, self.dtype)
             self.vocabulary.check(self.name, elements, shape)
         return buffer, shape
+
+    def _check_count(self, count: int, shape: Sequence[int]) -> None:
+        if count != math.prod(shape):
+            raise InvalidArgumentError(
+                f"input '{self.name}' of shape {format_shape(shape)} takes {math.prod(shape)} elements, {count} came"
+            )
 
     def _bind_raw(self, data: bytes | memoryview, shape: tuple[int, ...]) -> bytes | memoryview:
         if self.is_text:
@@ -130,9 +166,8 @@ class ModelInput:
         try:
             return text_array(element.decode() if isinstance(element, bytes) else element for element in array.ravel())
         except UnicodeDecodeError as error:
-            raise InvalidArgumentError(
-                f"input '{self.name}' takes text in UTF-8, which {error.object[:40]!r} is not"
-            ) from None
+            came = error.object[:40].decode(errors="backslashreplace")
+            raise InvalidArgumentError(f"input '{self.name}' takes text in UTF-8, which '{came}' is not") from None
 
     def _wrong_type(self, came: str) -> InvalidArgumentError:
         return InvalidArgumentError(f"input '{self.name}' has type {came}, the model takes {format_spec(self.spec)}")

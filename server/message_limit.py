@@ -27,14 +27,14 @@ _GRAPH, _INPUT, _TYPE, _TENSOR_TYPE, _ELEMENT_TYPE, _SHAPE, _DIM, _DIM_VALUE = 7
 _ITEM_BYTES = {1: 4, 2: 1, 3: 1, 4: 2, 5: 2, 6: 4, 7: 8, 9: 1, 10: 2, 11: 8, 12: 4, 13: 8, 16: 2}
 
 
-def largest_message_bytes(models: Iterable[tuple[Path, int]]) -> int:
+def largest_message_bytes(models: Iterable[tuple[Path, int]], *, others_may_come: bool = False) -> int:
     """Return the size of the largest request that models should be sent, given their ONNX files and largest batches.
 
-    That is four full batches of the model with the largest rows.
+    That is four full batches of the model with the largest rows. Models that are loaded later are not known.
     """
-    largest = _LEAST_BYTES
+    largest = _LEAST_BYTES_OF_FREE_SIZES if others_may_come else _LEAST_BYTES
     for path, max_batch_size in models:
-        row_bytes = _row_bytes(path)
+        row_bytes = fixed_row_bytes(path)
         if row_bytes is None:
             largest = max(largest, _LEAST_BYTES_OF_FREE_SIZES)
         else:
@@ -42,7 +42,7 @@ def largest_message_bytes(models: Iterable[tuple[Path, int]]) -> int:
     return largest + _MARGIN_BYTES
 
 
-def _row_bytes(path: Path) -> int | None:
+def fixed_row_bytes(path: Path) -> int | None:
     """Return the bytes of a row of all inputs; None where a size is free, or the file is not readable as ONNX."""
     try:
         with path.open("rb") as file:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import threading
 import time
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import numpy as np
 from headgate.decoders import Decoder, HeadError, decoder_for
 from headgate.server.batch_runner import BatchRunner
 from headgate.server.config import CONFIG_FILE, ModelConfig
-from headgate.server.errors import StartupError
+from headgate.server.errors import ModelClosedError, StartupError
 from headgate.server.golden import check_golden
 from headgate.server.inference import InferenceRequest
 from headgate.server.inputs import ModelInputs
@@ -108,6 +109,8 @@ class LoadedModel:
         check_golden(path, session, self.inputs, self.signature, self.decoders, max_rows)
         self.session = session
         self.config = config
+        self._is_closed = False
+        self._lock = threading.Lock()
         self.provider = session.provider
         runner = BatchRunner(session, self.inputs, self.statistics, f"{name}/{version}")
         self.scheduler: Scheduler = (
@@ -127,16 +130,24 @@ class LoadedModel:
         Raises:
             QueueFullError: there is no room.
             DeadlineExceededError: it would not be done in time.
+            ModelClosedError: it has been closed, and has not touched the request.
         """
-        max_rows = self.config.batching.max_batch_size
-        if request.rows > max_rows:
-            SplitRequest(request, max_rows, self.scheduler.submit, self.statistics).start()
-        else:
-            self.scheduler.submit(request)
+        # Held until it is queued: what closes the model waits for that, and then for the queue.
+        with self._lock:
+            if self._is_closed:
+                raise ModelClosedError(f"model '{self.name}' version {self.version} was unloaded; try again")
+            max_rows = self.config.batching.max_batch_size
+            if request.rows > max_rows:
+                SplitRequest(request, max_rows, self.scheduler.submit, self.statistics).start()
+            else:
+                self.scheduler.submit(request)
 
     def close(self) -> None:
-        """Finish what is queued and end the threads."""
+        """Take no more requests, finish what is queued, end the threads, and free what running takes."""
+        with self._lock:
+            self._is_closed = True
         self.scheduler.close()
+        self.session.close()
 
 
 def _runs_inline(batch_s: float, config: ModelConfig, on_cpu: bool) -> bool:
@@ -175,7 +186,13 @@ def _read_signature(session: Session) -> Signature:
     text = session.metadata.get(METADATA_KEY)
     if text is None:
         return Signature(schema_version=SCHEMA_VERSION, inputs=session.inputs, outputs=session.outputs)
-    return signature_from_json(text)
+    signature = signature_from_json(text)
+    # Clients make their requests by it; one written by hand may say nothing but the heads.
+    if not signature.inputs:
+        signature.inputs.extend(session.inputs)
+    if not signature.outputs:
+        signature.outputs.extend(session.outputs)
+    return signature
 
 
 def _decoders(signature: Signature, session: Session) -> dict[str, Decoder]:

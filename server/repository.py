@@ -1,16 +1,17 @@
-"""The model repository: `<repository>/<model>/<version>/model.onnx`, versions being positive integers."""
+"""The models that a server has: which versions there are, where each stands, and which of them a request means."""
 
 from __future__ import annotations
 
 import enum
-import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from headgate.server.config import CONFIG_FILE, ModelConfig, read_model_config
-from headgate.server.errors import NotFoundError, StartupError, UnavailableError
+from headgate.server.config import ModelConfig
+from headgate.server.errors import NotFoundError, UnavailableError
 from headgate.server.model import MODEL_FILE, LoadedModel
+from headgate.server.model_folder import Fingerprint
+from headgate.server.scheduling import Scheduler
 
 
 class ModelState(enum.Enum):
@@ -18,6 +19,10 @@ class ModelState(enum.Enum):
 
     LOADING = enum.auto()
     READY = enum.auto()
+    #: It finishes what was accepted.
+    UNLOADING = enum.auto()
+    UNLOADED = enum.auto()
+    #: It could not be loaded.
     UNAVAILABLE = enum.auto()
 
 
@@ -26,7 +31,9 @@ class ModelEntry:
     """One version of a model in the repository, loaded or not.
 
     Attributes:
-        reason: why it is unavailable.
+        path: the version's folder.
+        fingerprint: of the files that it was, or is to be, loaded from.
+        reason: why it is unavailable; of one that is ready, why its files, which have changed, could not be loaded.
         model: set while it is ready.
     """
 
@@ -34,41 +41,113 @@ class ModelEntry:
     version: int
     path: Path
     config: ModelConfig
+    fingerprint: Fingerprint = ()
     state: ModelState = ModelState.LOADING
     reason: str = ""
     model: LoadedModel | None = None
 
 
 class ModelRepository:
-    """The models that a server has: the latest version of each."""
+    """The models that a server has.
 
-    def __init__(self, path: Path, defaults: ModelConfig) -> None:
-        """Look for models; loads none.
+    One thread at a time changes it; others may read it meanwhile: what they read is replaced, never changed.
 
-        Raises:
-            StartupError: the folder is missing or holds no model, or a config.toml is wrong.
-        """
-        self._entries = {entry.name: entry for entry in _scan(path, defaults)}
+    Attributes:
+        generation: grows with each change that can lead a request to another model than before.
+        is_ready: whether all models that are to be there at the start were loaded. Those that come later, or fail to,
+            are no reason to send requests for the others elsewhere.
+    """
+
+    def __init__(self) -> None:
+        self.generation = 0
+        self.is_ready = False
+        self._entries: dict[str, dict[int, ModelEntry]] = {}
+        self._labels: dict[str, Mapping[str, int]] = {}
+        self._schedulers: tuple[Scheduler, ...] = ()
 
     def __iter__(self) -> Iterator[ModelEntry]:
-        """Go through the models by name."""
-        return iter(self._entries.values())
+        """Go through the versions of all models, by name and version."""
+        for versions in self._entries.values():
+            yield from versions.values()
 
-    @property
-    def is_ready(self) -> bool:
-        """Whether all models are ready."""
-        return all(entry.state is ModelState.READY for entry in self)
-
-    def load(
-        self, entry: ModelEntry, provider: str, allow_cpu_fallback: bool, processors: int | None = None
-    ) -> LoadedModel:
-        """Load a model of this repository.
+    def versions(self, name: str) -> list[ModelEntry]:
+        """Return the versions of a model, ready or not, ascending.
 
         Raises:
-            StartupError: it cannot be loaded.
+            NotFoundError: there is no such model.
         """
+        versions = self._entries.get(name)
+        if not versions:
+            names = ", ".join(f"'{known}'" for known in self._entries) or "none"
+            raise NotFoundError(f"there is no model '{name}'; this server has {names}")
+        return list(versions.values())
+
+    def labels(self, name: str) -> Mapping[str, int]:
+        """Return the labels of a model's versions."""
+        return self._labels.get(name, {})
+
+    def entry(self, name: str, version: int = 0, label: str = "") -> ModelEntry:
+        """Return a version of a model, ready or not, by its number or label; by neither, the latest that is ready.
+
+        Raises:
+            NotFoundError: there is none.
+        """
+        versions = self.versions(name)
+        if label:
+            labels = self.labels(name)
+            if label not in labels:
+                known = ", ".join(f"'{each}'" for each in labels) or "none"
+                raise NotFoundError(f"model '{name}' has no version with the label '{label}'; its labels: {known}")
+            version = labels[label]
+        if not version:
+            return max(versions, key=lambda entry: (entry.state is ModelState.READY, entry.version))
+        for entry in versions:
+            if entry.version == version:
+                return entry
+        served = ", ".join(str(entry.version) for entry in versions)
+        raise NotFoundError(
+            f"model '{name}' has no version {version} on this server; it serves version{'s' * (len(versions) > 1)} "
+            f"{served}"
+        )
+
+    def model(self, name: str, version: int = 0, label: str = "") -> LoadedModel:
+        """Return a model that is ready, as `entry` finds it.
+
+        Raises:
+            NotFoundError: there is none.
+            UnavailableError: it is not ready.
+        """
+        entry = self.entry(name, version, label)
+        model = entry.model
+        if model is None:
+            raise UnavailableError(f"model '{name}' {_STATES.get(entry.state, 'is loading')}{entry.reason}")
+        return model
+
+    def run_ready(self) -> bool:
+        """Run what may run on the calling thread, the I/O thread; return whether to call again soon."""
+        more = False
+        for scheduler in self._schedulers:
+            if scheduler.run_ready():
+                more = True
+        return more
+
+    def add(self, entry: ModelEntry) -> None:
+        """Make a version known, in place of what was known under its number; it is loaded later, if at all."""
+        self._replace(entry.name, {**self._entries.get(entry.name, {}), entry.version: entry})
+
+    def load(
+        self, entry: ModelEntry, provider: str, allow_cpu_fallback: bool = False, processors: int | None = None
+    ) -> LoadedModel:
+        """Load a version; it takes the place of what is served under its number, which finishes its requests.
+
+        Raises:
+            StartupError: it cannot be loaded. What was served under its number goes on.
+        """
+        before = self._entries.get(entry.name, {}).get(entry.version)
+        if before is None or before.model is None:
+            self.add(entry)
         try:
-            entry.model = LoadedModel(
+            model = LoadedModel(
                 entry.name,
                 entry.version,
                 entry.path / MODEL_FILE,
@@ -77,44 +156,45 @@ class ModelRepository:
                 allow_cpu_fallback,
                 processors,
             )
-        except StartupError as error:
-            entry.state, entry.reason = ModelState.UNAVAILABLE, str(error)
+        except Exception as error:
+            if before is None or before.model is None:
+                entry.state, entry.reason = ModelState.UNAVAILABLE, str(error)
+            else:
+                before.fingerprint, before.reason = entry.fingerprint, str(error)
             raise
-        entry.state = ModelState.READY
-        return entry.model
+        # First, so that who finds the model finds it being run.
+        self._schedulers = (*self._schedulers, model.scheduler)
+        entry.model, entry.state, entry.reason = model, ModelState.READY, ""
+        self.add(entry)
+        if before is not None and before.model is not None and before is not entry:
+            before.model.close()
+        return model
 
-    def entry(self, name: str, version: int = 0) -> ModelEntry:
-        """Return a model, ready or not; version 0 is the latest.
+    def unload(self, entry: ModelEntry) -> None:
+        """Take a version out of service once its requests are finished; it stays known as unloaded."""
+        model, entry.model = entry.model, None
+        if model is not None:
+            entry.state = ModelState.UNLOADING
+            self._changed()
+            model.close()
+        entry.state, entry.reason = ModelState.UNLOADED, ""
+
+    def drop(self, entry: ModelEntry) -> None:
+        """Unload a version and forget it."""
+        versions = {number: each for number, each in self._entries[entry.name].items() if each is not entry}
+        self._replace(entry.name, versions)
+        self.unload(entry)
+
+    def set_labels(self, name: str, labels: Mapping[str, int]) -> None:
+        """Give labels to versions of a model, in place of those that it has.
 
         Raises:
-            NotFoundError: there is none.
+            NotFoundError: there is no such version.
         """
-        entry = self._entries.get(name)
-        if entry is None:
-            names = ", ".join(f"'{known}'" for known in self._entries)
-            raise NotFoundError(f"there is no model '{name}'; this server has {names}")
-        if version not in (0, entry.version):
-            raise NotFoundError(
-                f"model '{name}' has no version {version} on this server; it serves version {entry.version}"
-            )
-        return entry
-
-    def model(self, name: str, version: int = 0) -> LoadedModel:
-        """Return a model that is ready; version 0 is the latest.
-
-        Raises:
-            NotFoundError: there is none.
-            UnavailableError: it is not ready.
-        """
-        entry = self.entry(name, version)
-        if entry.model is None:
-            state = (
-                "is still loading; try again soon"
-                if entry.state is ModelState.LOADING
-                else f"is unavailable: {entry.reason}"
-            )
-            raise UnavailableError(f"model '{name}' {state}")
-        return entry.model
+        for version in labels.values():
+            self.entry(name, version)
+        self._labels = {**self._labels, name: dict(labels)}
+        self._changed()
 
     def close(self) -> None:
         """Finish what is queued and end all threads."""
@@ -122,23 +202,21 @@ class ModelRepository:
             if entry.model is not None:
                 entry.model.close()
 
+    def _replace(self, name: str, versions: Mapping[int, ModelEntry]) -> None:
+        entries = {**self._entries, name: dict(sorted(versions.items()))}
+        self._entries = {name: entries[name] for name in sorted(entries) if entries[name]}
+        self._labels = {name: labels for name, labels in self._labels.items() if name in self._entries}
+        self._changed()
 
-def _scan(repository: Path, defaults: ModelConfig) -> Iterator[ModelEntry]:
-    if not repository.is_dir():
-        raise StartupError(f"there is no folder {repository}; `headgate export` makes one")
-    found = False
-    for folder in sorted(repository.iterdir()):
-        if not folder.is_dir() or folder.name.startswith("."):
-            continue
-        versions = [int(child.name) for child in folder.iterdir() if re.fullmatch(r"[1-9][0-9]*", child.name)]
-        versions = [version for version in versions if (folder / str(version) / MODEL_FILE).is_file()]
-        if versions:
-            found = True
-            version = max(versions)
-            yield ModelEntry(
-                folder.name, version, folder / str(version), read_model_config(folder / CONFIG_FILE, defaults)
-            )
-    if not found:
-        raise StartupError(
-            f"{repository} holds no model at <model>/<version>/{MODEL_FILE}; `headgate export` writes one"
-        )
+    def _changed(self) -> None:
+        self._schedulers = tuple(entry.model.scheduler for entry in self if entry.model is not None)
+        self.generation += 1
+
+
+#: What is said of a model that is not ready, followed by the reason.
+_STATES = {
+    ModelState.LOADING: "is still loading; try again soon",
+    ModelState.UNLOADING: "is being unloaded",
+    ModelState.UNLOADED: "is not loaded",
+    ModelState.UNAVAILABLE: "is unavailable: ",
+}

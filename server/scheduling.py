@@ -43,6 +43,10 @@ class Scheduler(Protocol):
         Called on the I/O thread when no event is ready.
         """
 
+    @property
+    def queued(self) -> int:
+        """How many requests wait."""
+
     def close(self) -> None:
         """Finish what is queued and end the threads."""
 
@@ -66,6 +70,11 @@ class InlineScheduler:
         if len(self._queue) >= self._max_queue_size and not request.parts_before:
             self._run_batch()
         self._queue.put(request)
+
+    @property
+    def queued(self) -> int:
+        """How many requests wait for the end of this turn."""
+        return len(self._queue)
 
     def run_ready(self) -> bool:
         """Run what is queued, for a while."""
@@ -137,6 +146,11 @@ class ThreadScheduler:
                 self._watch_timeouts()
         if displaced is not None:
             self._runner.refuse(displaced)
+
+    @property
+    def queued(self) -> int:
+        """How many requests wait for a thread."""
+        return len(self._queue)
 
     def run_ready(self) -> bool:
         """Do nothing: threads run the batches."""

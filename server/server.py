@@ -7,13 +7,17 @@ from collections.abc import Callable
 import headgate
 from headgate.foreign import reflection_v1, reflection_v1alpha
 from headgate.server.config import ServerSettings
-from headgate.server.dialects import headgate_v1, health, open_inference
+from headgate.server.dialects import headgate_v1, health, model_repository, open_inference, tensorflow_serving
+from headgate.server.dialects.open_inference_settings import SettingsDialect
+from headgate.server.dialects.open_inference_shared_memory import SharedMemoryDialect
 from headgate.server.dialects.reflection import Reflection
 from headgate.server.message_limit import largest_message_bytes
 from headgate.server.model import MODEL_FILE, LoadedModel
+from headgate.server.model_control import ModelControl
 from headgate.server.processors import available_processors
 from headgate.server.providers import resolve_provider
-from headgate.server.repository import ModelRepository
+from headgate.server.repository import ModelEntry, ModelRepository
+from headgate.server.shared_memory import SharedMemory
 from headgate.server.transport import Method, TransportOptions, create_transport, read_tls_options
 from headgate.server.workers import Workers
 
@@ -36,14 +40,30 @@ class Server:
                 it should be.
         """
         self.settings = settings
-        self.repository = ModelRepository(settings.repository, settings.model_defaults)
+        self.repository = ModelRepository()
+        self.control = ModelControl(
+            self.repository,
+            settings.repository,
+            settings.model_defaults,
+            settings.model_control,
+            settings.load_models,
+        )
         self._provider = resolve_provider(settings.provider, settings.allow_cpu_fallback)
-        predictions = [headgate_v1.SERVICE, open_inference.SERVICE]
+        predictions = [headgate_v1.SERVICE, open_inference.SERVICE, *tensorflow_serving.SERVICES]
         self._health = health.HealthDialect(service.full_name for service in predictions)
         reflection = Reflection([*predictions, health.SERVICE, reflection_v1.SERVICE, reflection_v1alpha.SERVICE])
+        max_message_bytes = settings.max_message_bytes or largest_message_bytes(
+            [(entry.path / MODEL_FILE, entry.config.batching.max_batch_size) for entry in self.repository],
+            others_may_come=settings.model_control != "none",
+        )
+        self.memory = SharedMemory(settings.allow_shared_memory, max_message_bytes)
         methods: dict[str, Method] = {
             **headgate_v1.HeadgateDialect(self.repository).methods(),
-            **open_inference.OpenInferenceDialect(self.repository, headgate.__version__).methods(),
+            **open_inference.OpenInferenceDialect(self.repository, headgate.__version__, self.memory).methods(),
+            **SharedMemoryDialect(self.memory).methods(),
+            **SettingsDialect(self.repository).methods(),
+            **model_repository.ModelRepositoryDialect(self.repository, self.control).methods(),
+            **tensorflow_serving.TensorFlowServingDialect(self.repository, self.control).methods(),
             **self._health.methods(),
             **reflection.methods(),
         }
@@ -58,17 +78,14 @@ class Server:
             share_port=workers is not None,
             internal_address=workers.own_address if workers is not None else "",
             tls=read_tls_options(settings.tls_cert, settings.tls_key, settings.tls_client_ca),
-            max_message_bytes=settings.max_message_bytes
-            or largest_message_bytes(
-                (entry.path / MODEL_FILE, entry.config.batching.max_batch_size) for entry in self.repository
-            ),
+            max_message_bytes=max_message_bytes,
             busy_poll_us=settings.busy_poll_us,
             max_concurrent_streams=settings.max_concurrent_streams,
             max_connection_age_s=settings.max_connection_age_s,
             max_connection_age_grace_s=settings.max_connection_age_grace_s,
             compression=settings.compression,
         )
-        self._transport = create_transport(settings.transport, methods, self._run_ready, self._options)
+        self._transport = create_transport(settings.transport, methods, self.repository.run_ready, self._options)
 
     @property
     def port(self) -> int:
@@ -105,10 +122,7 @@ class Server:
             StartupError: one cannot be loaded. The server has then stopped.
         """
         try:
-            for entry in self.repository:
-                on_loaded(
-                    self.repository.load(entry, self._provider, self.settings.allow_cpu_fallback, self._processors)
-                )
+            self.control.start(self._load_model, self.settings.poll_interval_s, on_loaded)
         except BaseException:
             self.stop()
             raise
@@ -117,19 +131,21 @@ class Server:
         """Have health checks say that it serves."""
         self._health.set_serving(True)
 
-    def stop(self) -> bool:
-        """Refuse what is new, finish what was accepted, and end; return whether the drain timeout sufficed."""
+    def stop(self, timeout_s: float | None = None) -> bool:
+        """Refuse what is new, finish what was accepted, and end; return whether the time sufficed.
+
+        Without a timeout that is the settings' drain timeout.
+        """
         self._health.set_serving(False)
-        finished = self._transport.drain(self.settings.drain_timeout_s)
+        # Requests are not to wait for a large model that loads; it may be one of them that has it loaded.
+        self.control.refuse()
+        finished = self._transport.drain(self.settings.drain_timeout_s if timeout_s is None else timeout_s)
+        self.control.close()
         self.repository.close()
         if self._workers is not None:
             self._workers.close()
         self._transport.close()
         return finished
 
-    def _run_ready(self) -> bool:
-        more = False
-        for entry in self.repository:
-            if entry.model is not None and entry.model.scheduler.run_ready():
-                more = True
-        return more
+    def _load_model(self, entry: ModelEntry) -> LoadedModel:
+        return self.repository.load(entry, self._provider, self.settings.allow_cpu_fallback, self._processors)

@@ -19,6 +19,7 @@ from headgate.server.config import ExecutionConfig
 from headgate.server.cuda import CudaMemory
 from headgate.server.errors import ServerError, StartupError, first_line
 from headgate.server.external_data import check_external_data
+from headgate.server.message_limit import fixed_row_bytes
 from headgate.server.providers import (
     CPU,
     CUDA,
@@ -128,12 +129,20 @@ class Session:
         As many threads run at a time as there are instances, others wait. The outputs are the caller's to keep.
         """
         rows = len(inputs[0])
+        if not rows:
+            # Without rows onnxruntime's LSTM and GRU end the process.
+            return [output[:0] for output in self.run([_blank_row(array) for array in inputs])]
         size = self._padded(rows) if self.batch_sizes else rows
         instance = self._idle.get()
         try:
             return instance.run(inputs, rows, size)
         finally:
             self._idle.put(instance)
+
+    def close(self) -> None:
+        """Free the model and its buffers; nothing may run then. What describes it stays."""
+        self._instances.clear()
+        self._idle = SimpleQueue()
 
     def warm_up(self, max_batch_size: int) -> None:
         """Run each batch size once in every instance; without batch sizes the smallest and the largest."""
@@ -144,7 +153,7 @@ class Session:
 
     def _padded(self, rows: int) -> int:
         sizes = self.batch_sizes
-        if not 0 < rows <= sizes[-1]:
+        if rows > sizes[-1]:
             return rows
         return sizes[bisect_left(sizes, rows)]
 
@@ -204,7 +213,7 @@ class _Instance:
     def run(self, inputs: Sequence[NDArray[Any]], rows: int, size: int) -> list[NDArray[Any]]:
         """Run `rows` rows, filled up to `size`."""
         binding = self._bindings.get(size)
-        if binding is None and 0 < size <= self._bound_rows:
+        if binding is None and size <= self._bound_rows:
             binding = self._bindings[size] = self._bind(size)
         if binding is not None:
             if self._graph_thread is not None:
@@ -240,6 +249,10 @@ def example_inputs(specs: Sequence[TensorSpec], rows: int) -> list[NDArray[Any]]
     return arrays
 
 
+def _blank_row(array: NDArray[Any]) -> NDArray[Any]:
+    return np.full((1, *array.shape[1:]), "" if array.dtype == object else 0, array.dtype)
+
+
 def _load(
     path: Path, provider: str, intra_op_threads: int, allow_cpu_fallback: bool, execution: ExecutionConfig
 ) -> Any:
@@ -250,7 +263,7 @@ def _load(
         # Without its own fallback, which prints, and which leaves the device in the middle of serving.
         session = onnxruntime.InferenceSession(
             str(path),
-            _session_options(execution, intra_op_threads),
+            _session_options(path, execution, intra_op_threads),
             providers=providers_with_options(provider, execution),
             enable_fallback=0,
         )
@@ -273,7 +286,7 @@ def _load(
     return session
 
 
-def _session_options(execution: ExecutionConfig, intra_op_threads: int) -> Any:
+def _session_options(path: Path, execution: ExecutionConfig, intra_op_threads: int) -> Any:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
     options.intra_op_num_threads = intra_op_threads
@@ -282,7 +295,8 @@ def _session_options(execution: ExecutionConfig, intra_op_threads: int) -> Any:
         options.execution_mode = onnxruntime.ExecutionMode.ORT_PARALLEL
     options.graph_optimization_level = _OPTIMIZATION_LEVELS[execution.graph_optimization_level]
     options.enable_cpu_mem_arena = execution.memory_arena
-    options.enable_mem_pattern = execution.memory_pattern
+    pattern = execution.memory_pattern
+    options.enable_mem_pattern = fixed_row_bytes(path) is not None if pattern is None else pattern
     spinning = "1" if execution.intra_op_spinning else "0"
     for key, value in {"session.intra_op.allow_spinning": spinning, **execution.session_options}.items():
         options.add_session_config_entry(key, value)
@@ -307,7 +321,10 @@ def _buffers(memory: Memory, specs: Sequence[TensorSpec], rows: int) -> dict[str
 def _spec(node: Any, path: Path) -> TensorSpec:
     data_type = _DATA_TYPES.get(node.type)
     if data_type is None:
-        raise StartupError(f"{path}: '{node.name}' is a {node.type}, which headgate cannot serve")
+        raise StartupError(
+            f"{path}: '{node.name}' is a {node.type}, which headgate cannot serve; have the model cast it from or to a "
+            "float32, say"
+        )
     return TensorSpec(
         name=node.name, datatype=data_type, shape=[size if isinstance(size, int) else -1 for size in node.shape]
     )

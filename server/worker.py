@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import pickle
 import shutil
 import signal
 import threading
@@ -13,9 +12,10 @@ from multiprocessing.connection import Connection
 from queue import SimpleQueue
 from typing import Any
 
-from headgate.server.errors import ServerError, StartupError
+from headgate.server.child import Drain, Progress, portable, tell
+from headgate.server.errors import ServerError
 from headgate.server.process import describe
-from headgate.server.supervisor import Assignment, Order, Progress
+from headgate.server.supervisor import Assignment
 
 _log = logging.getLogger(__name__)
 
@@ -28,7 +28,7 @@ class Worker:
         self._assignment = assignment
         self._released = threading.Event()
         # Unlike an event's `set`, its `put` may be called by a signal's handler.
-        self._stop: SimpleQueue[None] = SimpleQueue()
+        self._stop: SimpleQueue[float] = SimpleQueue()
 
     def run(self) -> bool:
         """Serve until told to stop; return whether all accepted requests finished.
@@ -37,7 +37,7 @@ class Worker:
             StartupError: the server cannot start as asked.
         """
         for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda number, frame: self._end())
+            signal.signal(number, lambda number, frame: self._end(self._assignment.settings.drain_timeout_s))
         threading.Thread(target=self._obey, name="headgate-control", daemon=True).start()
         # What these import takes longer than all before.
         from headgate.server.server import Server
@@ -45,40 +45,53 @@ class Worker:
 
         assignment = self._assignment
         addresses = tuple(f"unix:{assignment.folder / str(index)}" for index in range(assignment.count))
-        server = Server(assignment.settings, Workers(addresses, assignment.index))
+        workers, settings = Workers(addresses, assignment.index), assignment.settings
+        joins_others = assignment.rejoins and assignment.count > 1
+        joins_explicit = joins_others and settings.model_control == "explicit"
+        # Where all have died, what clients had loaded is not known any more.
+        if joins_explicit and (names := workers.loaded_models()) is not None:
+            settings = settings.model_copy(update={"load_models": names})
+        server = Server(settings, workers)
         if not assignment.rejoins:
             server.listen()
         server.load(lambda model: self.tell(describe(model)))
         self.tell(Progress.LOADED)
         self._released.wait()
+        if joins_explicit and (names := workers.loaded_models()) is not None:
+            # What clients have loaded and unloaded meanwhile.
+            server.control.serve(names)
+        if joins_others and settings.allow_shared_memory:
+            for region in workers.shared_memory_regions():
+                # Whose client has let go of the memory cannot be found.
+                with suppress(ServerError):
+                    server.memory.register(region.name, region.key, region.offset, region.byte_size)
         if assignment.rejoins:
             server.listen()
         server.set_ready()
         self.tell(Progress.SERVING)
-        self._stop.get()
-        return server.stop()
+        return server.stop(self._stop.get())
 
     def tell(self, message: object) -> None:
         """Tell the supervisor; one that has died is noticed by `_obey`."""
-        with suppress(OSError):
-            self._control.send(message)
+        tell(self._control, message)
 
     def _obey(self) -> None:
         try:
             while True:
-                if self._control.recv() is Order.SERVE:
-                    self._released.set()
+                order = self._control.recv()
+                if isinstance(order, Drain):
+                    self._end(order.timeout_s)
                 else:
-                    self._end()
+                    self._released.set()
         except (EOFError, OSError):
             # Otherwise the supervisor does this.
             shutil.rmtree(self._assignment.folder, ignore_errors=True)
-            self._end()
+            self._end(self._assignment.settings.drain_timeout_s)
 
-    def _end(self) -> None:
+    def _end(self, timeout_s: float) -> None:
         if not self._released.is_set():
             os._exit(1)
-        self._stop.put(None)
+        self._stop.put(timeout_s)
 
 
 def main() -> None:
@@ -96,22 +109,13 @@ def main() -> None:
     try:
         finished = worker.run()
     except (ServerError, OSError, ModuleNotFoundError) as error:
-        worker.tell(_portable(error))
+        worker.tell(portable(error))
         finished = False
     except Exception:
         _log.exception("it cannot go on")
         finished = False
     # The interpreter's orderly end would abort threads that still run batches in C++.
     os._exit(0 if finished else 1)
-
-
-def _portable(error: Exception) -> Exception:
-    """Return an exception, or what it says where it cannot be told to another process."""
-    try:
-        pickle.loads(pickle.dumps(error))
-    except Exception:
-        return StartupError(str(error))
-    return error
 
 
 if __name__ == "__main__":

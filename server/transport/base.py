@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import enum
 import logging
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from headgate.server.errors import InternalError, ServerError
+from headgate.server.tracing import trace_of
 from headgate.server.transport.options import TransportOptions
 
 _log = logging.getLogger(__name__)
@@ -47,7 +49,7 @@ class Call(Protocol):
         """Answer with a serialised response message."""
 
     def fail(self, error: ServerError) -> None:
-        """Answer with an error: a status for a unary call, an in-band message where the method renders one."""
+        """Answer with an error: an in-band message where the method renders one, else a status, which ends a stream."""
 
     def push(self, response: bytes) -> None:
         """Send one message of a server stream and keep it open. Only for methods of that kind."""
@@ -79,14 +81,21 @@ class Method:
 
     handle: Callable[[Call], None]
     kind: MethodKind = MethodKind.UNARY
-    #: Turns an error into a response message, so that it does not end an ordered stream.
-    render_error: Callable[[Call, ServerError], bytes] | None = None
+    #: Turns an error into a response message, so that it does not end an ordered stream; None where it is to end it.
+    render_error: Callable[[Call, ServerError], bytes | None] | None = None
+    #: Where several workers share a port, all handle the call; makes their answers one. None: the one that got it
+    #: answers alone. Unary methods only.
+    merge: Callable[[Sequence[bytes]], bytes] | None = None
+    #: How long to wait for the answers of all, in seconds, even if the client waits longer.
+    merge_timeout_s: float = math.inf
 
     def take(self, call: Call) -> None:
         """Handle a call; what `handle` raises is its answer."""
         try:
             self.handle(call)
         except ServerError as error:
+            if _log.isEnabledFor(logging.DEBUG):
+                _log.debug("refused with %s%s: %s", error.code.name, trace_of(call), error)
             call.fail(error)
         except Exception:
             _log.exception("a request could not be handled")

@@ -118,7 +118,7 @@ class CompletionQueueTransport:
         elif method.kind is MethodKind.UNARY:
             _UnaryCall(method, event)
         else:
-            stream = _CompletionQueueStream(method, event, self._options.stream_window, self._streams)
+            stream = _CompletionQueueStream(method, event, self._options, self._streams)
             if self._draining:
                 stream.drain()
 
@@ -245,9 +245,9 @@ class _UnaryCall(_ServerCall):
 
 
 class _CompletionQueueStream(_ServerCall, Stream):
-    def __init__(self, method: Method, event: Any, window: int, streams: set[Stream]) -> None:
+    def __init__(self, method: Method, event: Any, options: TransportOptions, streams: set[Stream]) -> None:
         _ServerCall.__init__(self, method, event)
-        Stream.__init__(self, method, window, streams)
+        Stream.__init__(self, method, options, streams)
         self._opened = False
         event.call.start_server_batch((_ReceiveClose(0),), self._on_closed)
         self.open()

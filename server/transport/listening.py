@@ -13,6 +13,9 @@ from headgate.server.transport.options import TlsOptions, TransportOptions
 
 #: How often to choose a free port, which may be free on one address of the host and taken on another.
 _ATTEMPTS = 20
+_BACKLOG = 2048
+#: How long a client may leave unread what was sent to it.
+_UNREAD_TIMEOUT_MS = 60_000
 
 
 def listen(options: TransportOptions, bind: Callable[[str, TlsOptions | None], int]) -> int:
@@ -49,36 +52,65 @@ def reserve_port(options: TransportOptions) -> Iterator[int]:
     """
     with ExitStack() as held:
         try:
-            port = _hold(options, held, _ATTEMPTS)
+            sockets = _hold(options, held, _bind_alone, _ATTEMPTS)
         except (OSError, UnicodeError) as error:
             raise _refused(options.address(), error) from error
-        yield port
+        for each in sockets:
+            # Only now: asked for before, it would have let this socket join those of another server.
+            each.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        yield sockets[0].getsockname()[1]
 
 
-def _hold(options: TransportOptions, held: ExitStack, attempts: int) -> int:
-    """Bind the port on all addresses of the host, until `held` is closed; return it."""
-    port = 0
+@contextmanager
+def listen_on(options: TransportOptions, flags: str) -> Iterator[list[socket.socket]]:
+    """Listen on the port of `options`; give the sockets, one for each address of the host.
+
+    `flags` is what the options of the command line begin with that say where.
+
+    Raises:
+        StartupError: the port is taken or not allowed, or the host is none of this machine's.
+    """
+    with ExitStack() as held:
+        try:
+            sockets = _hold(options, held, _bind_and_listen, _ATTEMPTS)
+        except (OSError, UnicodeError) as error:
+            raise _refused(options.address(), error, flags) from error
+        yield sockets
+
+
+def _hold(
+    options: TransportOptions, held: ExitStack, bind: Callable[[socket.socket, tuple[Any, ...]], None], attempts: int
+) -> list[socket.socket]:
+    """Bind the port on all addresses of the host, until `held` is closed."""
+    sockets: list[socket.socket] = []
     failure: OSError | None = None
     found = socket.getaddrinfo(options.host, options.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     for family, (host, _, *rest) in dict.fromkeys((family, address) for family, _, _, _, address in found):
         try:
-            reserved = held.enter_context(socket.socket(family))
-            _bind_alone(reserved, (host, port or options.port, *rest))
+            bound = held.enter_context(socket.socket(family))
+            bind(bound, (host, sockets[0].getsockname()[1] if sockets else options.port, *rest))
         except OSError as error:
-            if port and not options.port and error.errno == errno.EADDRINUSE and attempts > 1:
+            if sockets and not options.port and error.errno == errno.EADDRINUSE and attempts > 1:
                 held.close()
-                return _hold(options, held, attempts - 1)
+                return _hold(options, held, bind, attempts - 1)
             # A name may stand for an address of a protocol that this machine does not speak.
             if error.errno not in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
                 raise
             failure = error
             continue
-        port = reserved.getsockname()[1]
-        # Only now: asked for before, it would have let this socket join those of another server.
-        reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-    if not port and failure is not None:
+        sockets.append(bound)
+    if not sockets and failure is not None:
         raise failure
-    return port
+    return sockets
+
+
+def _bind_and_listen(bound: socket.socket, address: tuple[Any, ...]) -> None:
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    # Connections inherit it. Without it one whose client reads no more is kept, with all that is to be sent.
+    if hasattr(socket, "TCP_USER_TIMEOUT"):
+        bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _UNREAD_TIMEOUT_MS)
+    bound.bind(address)
+    bound.listen(_BACKLOG)
 
 
 def _bind_alone(reserved: socket.socket, address: tuple[Any, ...]) -> None:
@@ -101,15 +133,15 @@ def _try(bind: Callable[[str, TlsOptions | None], int], address: str, tls: TlsOp
         return 0
 
 
-def _refused(address: str, error: Exception | None = None) -> StartupError:
+def _refused(address: str, error: Exception | None = None, flags: str = "--") -> StartupError:
     number = getattr(error, "errno", None)
     reason = getattr(error, "strerror", None) or str(error)
     if error is None or number == errno.EADDRINUSE:
-        why = "is the port taken by another server? choose another with --port"
+        why = f"is the port taken by another server? choose another with {flags}port"
     elif number == errno.EACCES:
-        why = f"{reason}; ports below 1024 may need rights that this user lacks, choose another with --port"
+        why = f"{reason}; ports below 1024 may need rights that this user lacks, choose another with {flags}port"
     else:
-        why = f"{reason}; give --host a name or an address of this machine"
+        why = f"{reason}; give {flags}host a name or an address of this machine"
     return StartupError(f"cannot listen on {address}: {why}")
 
 

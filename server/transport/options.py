@@ -57,8 +57,11 @@ class TransportOptions:
     max_message_bytes: int = 64 * 1024 * 1024
     #: How many messages of one stream may be unanswered or unsent before the server stops reading it.
     stream_window: int = 256
-    #: How many calls a connection may have under way; its client keeps the rest. 0: any number.
-    max_concurrent_streams: int = 0
+    #: How many bytes these messages may have, of requests and of answers. One message is read whatever its size.
+    stream_window_bytes: int = 16 * 2**20
+    #: How many calls a connection may have under way; its client keeps the rest. 0: any number, with which a client that
+    #: begins and cancels calls as fast as it can keeps others waiting for seconds.
+    max_concurrent_streams: int = 1024
     #: For how many microseconds the I/O thread polls for the next event before it sleeps: a call on its own is answered
     #: sooner, for a processor that is kept busy meanwhile. 0: it sleeps at once.
     busy_poll_us: int = 0
@@ -96,13 +99,16 @@ class TransportOptions:
             ("grpc.so_reuseport", int(self.share_port)),
             ("grpc.max_receive_message_length", min(self.max_message_bytes, _LARGEST_INT)),
             ("grpc.max_send_message_length", -1),
-            # grpc's default answers a client that pings more often than every 5 minutes with GOAWAY too_many_pings.
-            ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
-            ("grpc.keepalive_permit_without_calls", 1),
+            # Clients may ping as often as they like. By default grpc ends connections for that (GOAWAY too_many_pings),
+            # and spends seconds on some ten thousand pings, in which nothing else is done; to answer them takes
+            # milliseconds.
+            ("grpc.http2.max_ping_strikes", 0),
             ("grpc.default_compression_algorithm", int(_COMPRESSION[self.compression])),
             ("grpc.max_connection_age_ms", _milliseconds(self.max_connection_age_s)),
             ("grpc.max_connection_age_grace_ms", _milliseconds(self.max_connection_age_grace_s)),
             ("grpc.max_concurrent_streams", self.max_concurrent_streams or _LARGEST_INT),
+            # Otherwise grpc refuses some calls of clients that keep to it, where many end at once.
+            ("grpc.http.overload_protection", 0),
             ("grpc.server.max_pending_requests", _PENDING_CALLS),
             ("grpc.server.max_pending_requests_hard_limit", 2 * _PENDING_CALLS),
         )

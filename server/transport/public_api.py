@@ -109,7 +109,7 @@ class PublicApiTransport:
         return answer  # type: ignore[return-value]
 
     def _answer_stream(self, method: Method, requests: Iterator[bytes], context: Any) -> Iterator[bytes]:
-        stream = _PublicApiStream(method, self._options.stream_window, self._streams, self._events, context)
+        stream = _PublicApiStream(method, self._options, self._streams, self._events, context)
         if context.add_callback(partial(self._events.put, stream.on_closed)):
             self._readers.submit(stream.read, requests)
             self._events.put(partial(self._open, stream))
@@ -226,9 +226,11 @@ class _UnaryCall(_ServerCall):
 
 
 class _PublicApiStream(_ServerCall, Stream):
-    def __init__(self, method: Method, window: int, streams: set[Stream], events: _Events, context: Any) -> None:
+    def __init__(
+        self, method: Method, options: TransportOptions, streams: set[Stream], events: _Events, context: Any
+    ) -> None:
         _ServerCall.__init__(self, context)
-        Stream.__init__(self, method, window, streams)
+        Stream.__init__(self, method, options, streams)
         self._events = events
         #: Whether to read on.
         self._reads: SimpleQueue[bool] = SimpleQueue()

@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from headgate.server.errors import ServerError, UnavailableError
 from headgate.server.transport.base import Method, MethodKind
+from headgate.server.transport.options import TransportOptions
 
 
 class Stream(ABC):
@@ -19,14 +20,16 @@ class Stream(ABC):
     calls `on_message`, `on_sent` and `on_closed` on its I/O thread.
     """
 
-    def __init__(self, method: Method, window: int, streams: set[Stream]) -> None:
+    def __init__(self, method: Method, options: TransportOptions, streams: set[Stream]) -> None:
         """Join `streams`, those that are open, from `open` until `on_closed`."""
         self._method = method
-        self._window = window
+        self._window, self._window_bytes = options.stream_window, options.stream_window_bytes
         self._streams = streams
         self._lock = threading.RLock()
         self._unanswered: deque[StreamCall] = deque()
         self._outbox: deque[bytes] = deque()
+        #: The bytes of requests, and of answers that wait for their turn or to be written.
+        self._held_bytes = 0
         self._error: ServerError | None = None
         self._sending = self._reading = self._half_closed = self._draining = self._closed = False
 
@@ -71,9 +74,10 @@ class Stream(ABC):
             self._reading = False
             if request is None:
                 self._half_closed = True
-            elif not (self._draining or self._closed):
+            elif not (self._draining or self._closed or self._error):
                 call = StreamCall(self, self._method, request)
                 self._unanswered.append(call)
+                self._held_bytes += len(request)
         if call is not None:
             self._method.take(call)
         with self._lock:
@@ -90,18 +94,27 @@ class Stream(ABC):
         with self._lock:
             self._streams.discard(self)
             self._closed = True
-            abandoned = [call for call in self._unanswered if call.response is None]
+            abandoned = [call for call in self._unanswered if call.answer is None]
             self._unanswered.clear()
             self._outbox.clear()
         for call in abandoned:
             call.cancel()
 
-    def settle(self) -> None:
-        """Move the answers that are next in order to the outbox, and go on writing."""
+    def settle(self, call: StreamCall, answer: bytes | ServerError) -> None:
+        """Take the first answer of a call; move those that are next to the outbox, up to an error, and go on writing."""
         with self._lock:
+            if call.answer is not None:
+                return
+            call.answer = answer
+            if isinstance(answer, bytes):
+                self._held_bytes += len(answer)
             unanswered = self._unanswered
-            while unanswered and unanswered[0].response is not None:
-                self._outbox.append(unanswered.popleft().response)  # type: ignore[arg-type]
+            while unanswered and self._error is None and (answer := unanswered[0].answer) is not None:
+                self._held_bytes -= len(unanswered.popleft().request)
+                if isinstance(answer, ServerError):
+                    self._error = answer
+                else:
+                    self._outbox.append(answer)
             self._advance()
 
     def push(self, response: bytes) -> None:
@@ -109,13 +122,8 @@ class Stream(ABC):
         with self._lock:
             if not self._closed:
                 self._outbox.append(response)
+                self._held_bytes += len(response)
                 self._advance()
-
-    def end(self, error: ServerError) -> None:
-        """End with a status once what stands in the outbox is written."""
-        with self._lock:
-            self._error = self._error or error
-            self._advance()
 
     def _advance(self) -> None:
         """Start the next write, the end, or the next read, whichever is due."""
@@ -123,12 +131,16 @@ class Stream(ABC):
             return
         if self._outbox and not self._sending:
             self._sending = True
-            self.start_write(self._outbox.popleft())
+            response = self._outbox.popleft()
+            self._held_bytes -= len(response)
+            self.start_write(response)
         elif not self._sending:
             self._end_if_due()
-        room = len(self._unanswered) + len(self._outbox) < self._window
+        held = len(self._unanswered) + len(self._outbox)
+        room = held < self._window and self._held_bytes < self._window_bytes
         one_request = self._method.kind is MethodKind.SERVER_STREAM
-        if room and not (self._reading or self._half_closed or self._draining or self._closed or one_request):
+        no_more = self._half_closed or self._draining or self._closed or self._error is not None or one_request
+        if room and not (self._reading or no_more):
             self._reading = True
             self.start_read()
 
@@ -148,16 +160,20 @@ class Stream(ABC):
 
 
 class StreamCall:
-    """One message of a stream, waiting for its answer; see `headgate.server.transport.base.Call`."""
+    """One message of a stream, waiting for its answer; see `headgate.server.transport.base.Call`.
 
-    __slots__ = ("_method", "_on_cancel", "_stream", "cancelled", "request", "response")
+    Attributes:
+        answer: a response, or the error that ends the stream in its place.
+    """
+
+    __slots__ = ("_method", "_on_cancel", "_stream", "answer", "cancelled", "request")
 
     def __init__(self, stream: Stream, method: Method, request: bytes) -> None:
         self._stream = stream
         self._method = method
         self._on_cancel: Callable[[], None] | None = None
         self.request = request
-        self.response: bytes | None = None
+        self.answer: bytes | ServerError | None = None
         self.cancelled = False
 
     @property
@@ -171,19 +187,13 @@ class StreamCall:
 
     def reply(self, response: bytes) -> None:
         """Answer when all earlier messages of the stream are answered."""
-        if self.response is None:
-            self.response = response
-            # The callback knows the call: together they would wait for the garbage collector.
-            self._on_cancel = None
-            self._stream.settle()
+        self._settle(response)
 
     def fail(self, error: ServerError) -> None:
-        """Answer with an in-band error, or end the stream where the method has none."""
-        if self._method.render_error is not None:
-            self.reply(self._method.render_error(self, error))
-        elif self.response is None:
-            self._on_cancel = None
-            self._stream.end(error)
+        """Answer with an in-band error, or end the stream where the method renders none."""
+        render_error = self._method.render_error
+        rendered = None if render_error is None else render_error(self, error)
+        self._settle(error if rendered is None else rendered)
 
     def push(self, response: bytes) -> None:
         """Send one message of a server stream."""
@@ -199,3 +209,8 @@ class StreamCall:
         on_cancel, self._on_cancel = self._on_cancel, None
         if on_cancel is not None:
             on_cancel()
+
+    def _settle(self, answer: bytes | ServerError) -> None:
+        # The callback knows the call: together they would wait for the garbage collector.
+        self._on_cancel = None
+        self._stream.settle(self, answer)

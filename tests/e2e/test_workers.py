@@ -168,6 +168,11 @@ class Calls:
         self._infer = method("ModelInfer")
         self._statistics = method("ModelStatistics")
         self._ready = method("ServerReady")
+        self._index = method("RepositoryIndex")
+        self._load = method("RepositoryModelLoad")
+        self._unload = method("RepositoryModelUnload")
+        self._register = method("SystemSharedMemoryRegister")
+        self._unregister = method("SystemSharedMemoryUnregister")
 
     def start(self, model, number):
         message = oip.ModelInferRequest(model_name=model)
@@ -192,6 +197,34 @@ class Calls:
         (statistics,) = self._statistics(request, metadata=[(ALONE, "1")] if alone else []).model_stats
         assert statistics.inference_stats.success.count == statistics.inference_count
         return statistics.inference_count
+
+    def register(self, path):
+        request = {"name": path.name, "key": path.name, "byte_size": path.stat().st_size}
+        self._register(oip.SystemSharedMemoryRegisterRequest(**request))
+
+    def unregister(self):
+        self._unregister(oip.SystemSharedMemoryUnregisterRequest())
+
+    def double_in(self, path):
+        """Double the number at the beginning of shared memory, into what follows it."""
+        message = oip.ModelInferRequest(model_name="light")
+        tensors = [message.inputs.add(name="x", datatype="FP32", shape=[1, 1]), message.outputs.add(name="y")]
+        for offset, tensor in zip((0, 4), tensors, strict=True):
+            tensor.parameters["shared_memory_region"].string_param = path.name
+            tensor.parameters["shared_memory_byte_size"].int64_param = 4
+            tensor.parameters["shared_memory_offset"].int64_param = offset
+        self._infer(message)
+        return struct.unpack("<2f", path.read_bytes())
+
+    def load(self, model):
+        self._load(oip.RepositoryModelLoadRequest(model_name=model))
+
+    def unload(self, model):
+        self._unload(oip.RepositoryModelUnloadRequest(model_name=model))
+
+    def loaded(self):
+        """The names of the models of the worker of this connection."""
+        return [model.name for model in self._index(oip.RepositoryIndexRequest(ready=True)).models]
 
     def is_ready(self):
         status = health_pb2_grpc.HealthStub(self.channel).Check(health_pb2.HealthCheckRequest()).status
@@ -252,6 +285,53 @@ def test_all_get_work_and_statistics_are_the_sum(start, connect, transport):
     assert "onnxruntime" not in Path(f"/proc/{service.pid}/maps").read_text()
     service.signal(signal.SIGTERM)
     assert service.wait() == (0, [])
+
+
+def test_models_are_loaded_and_unloaded_in_all_workers(start, connect, connect_to_each):
+    service = start("--model-control", "explicit", "--load-model", "light").wait_until_ready()
+    clients = connect_to_each(service)
+    clients[0].load("busy")
+    assert [calls.loaded() for calls in clients] == [["busy", "light"]] * 2
+    clients[1].unload("light")
+    assert [calls.loaded() for calls in clients] == [["busy"]] * 2
+    with pytest.raises(grpc.RpcError, match="there is no model 'rose' in the repository"):
+        clients[0].load("rose")
+    # A worker that is started again has what the others have, not what the server began with.
+    os.kill(service.worker(1), signal.SIGKILL)
+    service.wait_for_line("worker 1 serves again", "stderr")
+    assert connect(f"unix:{service.socket(1)}").loaded() == ["busy"]
+    # Where no other is left that could tell, it has what the server began with.
+    for worker in [service.worker(0), service.worker(1)]:
+        os.kill(worker, signal.SIGKILL)
+    for _ in range(2):
+        service.wait_for_line("worker . serves again", "stderr")
+    assert [connect(f"unix:{service.socket(index)}").loaded() for index in range(2)] == [["light"]] * 2
+    service.signal(signal.SIGTERM)
+    assert service.wait()[0] == 0
+
+
+def test_shared_memory_is_registered_with_all_workers(start, connect, connect_to_each):
+    service = start("--allow-shared-memory").wait_until_ready()
+    clients = connect_to_each(service)
+    with tempfile.NamedTemporaryFile(dir="/dev/shm", prefix="headgate-test-") as file:
+        path = Path(file.name)
+        file.write(struct.pack("<2f", 21, 0))
+        file.flush()
+        clients[0].register(path)
+        assert [calls.double_in(path) for calls in clients] == [(21, 42)] * 2
+        with pytest.raises(grpc.RpcError, match="is registered already"):
+            clients[1].register(path)
+        # A worker that is started again has what the others have.
+        os.kill(service.worker(1), signal.SIGKILL)
+        service.wait_for_line("worker 1 serves again", "stderr")
+        again = connect(f"unix:{service.socket(1)}")
+        assert again.double_in(path) == (21, 42)
+        clients[0].unregister()
+        for calls in (clients[0], again):
+            with pytest.raises(grpc.RpcError, match="there is no shared memory region"):
+                calls.double_in(path)
+    service.signal(signal.SIGTERM)
+    assert service.wait()[0] == 0
 
 
 def test_killed_worker_comes_back_while_the_other_serves(start, connect, connect_to_each):

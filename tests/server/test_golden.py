@@ -11,6 +11,7 @@ from onnx import numpy_helper
 from headgate.decoders import DecodeOptions, decoder_for
 from headgate.server import BatchingConfig, ModelConfig, StartupError
 from headgate.server.model import LoadedModel
+from headgate.server.model_control import ModelControl
 from headgate.server.repository import ModelRepository, ModelState
 from headgate.v1 import PaddedInput, PaddedOutput, Padding, PredictOptions, TensorSpec, Tolerance, Verification
 from headgate.v1.golden import GOLDEN_FILE, golden_to_bytes
@@ -159,10 +160,10 @@ class TestRefused:
 
 def test_a_server_says_which_model_is_wrong(write_golden, tmp_path):
     write_golden("iris", {"x": ROWS}, {"logits": ROWS[:, ::-1][:, :3]})
-    repository = ModelRepository(tmp_path, ModelConfig())
+    repository = ModelRepository()
+    ModelControl(repository, tmp_path, ModelConfig())
     entry = repository.entry("iris")
     with pytest.raises(StartupError, match="differs from Keras' own"):
-        repository.load(entry, "CPUExecutionProvider", False)
+        repository.load(entry, "CPUExecutionProvider")
     assert entry.state is ModelState.UNAVAILABLE
     assert "output 'logits' differs from Keras' own" in entry.reason
-    assert not repository.is_ready

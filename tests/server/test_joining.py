@@ -127,7 +127,7 @@ class TestSingleRequest:
         path = write_model(tmp_path, "image", "g (float[batch,1024,1024] x) => (float[batch,1024,1024] y) {y = Neg(x)}")
         config = ModelConfig(batching={"max_batch_size": 1}, execution={"mode": "inline", "intra_op_threads": 1})
         model = LoadedModel("image", 1, path, config, "CPUExecutionProvider")
-        dialect = OpenInferenceDialect(SimpleNamespace(model=lambda name, version: model), "")
+        dialect = OpenInferenceDialect(SimpleNamespace(model=lambda name, version: model, generation=0), "")
         fed = []
         run = onnxruntime.InferenceSession.run
 

@@ -60,6 +60,9 @@ class TestHeads:
         assert [*model.decoders] == ["total", "pair"]
         assert [list(decoder.reads) for decoder in model.decoders.values()] == [["total"], ["same"]]
         assert model.signature.heads[0].name == "total"
+        # This signature names no tensors.
+        assert [spec.name for spec in model.signature.inputs] == ["x"]
+        assert [spec.name for spec in model.signature.outputs] == ["same", "total"]
 
     @pytest.mark.parametrize(
         ("graph", "heads", "message"),

@@ -318,7 +318,7 @@ def ask(dialect, model, messages):
 
 
 def repository_of(model):
-    return SimpleNamespace(model=lambda name, version: model)
+    return SimpleNamespace(model=lambda name, version: model, generation=0)
 
 
 class TestServed:

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from headgate.server import ServerSettings, process, worker
-from headgate.server.supervisor import Assignment, Order, Progress
+from headgate.server.child import Order, Progress
+from headgate.server.supervisor import Assignment
 
 
 class SignalAtLine:

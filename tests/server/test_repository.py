@@ -1,88 +1,163 @@
-"""Model repositories on disk."""
+"""What a server knows of its models."""
 
 import pytest
 
-from headgate.server import ModelConfig, StartupError
-from headgate.server.errors import NotFoundError, UnavailableError
-from headgate.server.repository import ModelRepository, ModelState
+from headgate.server.config import ModelConfig
+from headgate.server.errors import ModelClosedError, NotFoundError, StartupError, UnavailableError
+from headgate.server.model_folder import read_model_folder
+from headgate.server.repository import ModelEntry, ModelRepository, ModelState
 
 CPU = "CPUExecutionProvider"
 
 
-def open_repository(folder):
-    return ModelRepository(folder, ModelConfig())
-
-
 @pytest.fixture
-def folder(tmp_path, write_model):
+def repository(tmp_path, write_model):
+    """Models `iris` 1 and `price` 2 and 10, of which nothing is loaded."""
     write_model(tmp_path, "price", version=2)
-    write_model(tmp_path, "price", version=10, config="[batching]\nmax_batch_size = 3\n")
+    write_model(tmp_path, "price", version=10, config="[versions]\nall = true\n[batching]\nmax_batch_size = 3\n")
     write_model(tmp_path, "iris")
-    (tmp_path / "iris" / "2").mkdir()
-    (tmp_path / "iris" / "03").mkdir()
-    (tmp_path / "iris" / "notes").mkdir()
-    (tmp_path / ".git" / "1").mkdir(parents=True)
-    (tmp_path / "empty").mkdir()
-    (tmp_path / "README.md").write_text("models")
-    return tmp_path
-
-
-def test_latest_version_with_a_model_is_found(folder):
-    entries = {entry.name: entry for entry in open_repository(folder)}
-    assert {name: entry.version for name, entry in entries.items()} == {"iris": 1, "price": 10}
-    assert entries["price"].config.batching.max_batch_size == 3
-    assert all(entry.state is ModelState.LOADING and entry.model is None for entry in entries.values())
-
-
-def test_loading(folder):
-    repository = open_repository(folder)
-    with pytest.raises(UnavailableError, match="model 'iris' is still loading; try again soon"):
-        repository.model("iris")
-    for entry in repository:
-        assert not repository.is_ready
-        assert repository.load(entry, CPU, False) is entry.model
-    assert repository.is_ready
-    assert repository.model("iris").name == "iris"
-    assert repository.model("price", 10).version == 10
+    repository = ModelRepository()
+    for name in ("price", "iris"):
+        folder = read_model_folder(tmp_path / name, ModelConfig())
+        for version in folder.served:
+            repository.add(ModelEntry(name, version, folder.path / str(version), folder.config))
+    yield repository
     repository.close()
 
 
-def test_what_there_is_not(folder):
-    repository = open_repository(folder)
+def load_all(repository):
+    for entry in list(repository):
+        repository.load(entry, CPU)
+
+
+def test_loading(repository):
+    assert [(entry.name, entry.version) for entry in repository] == [("iris", 1), ("price", 2), ("price", 10)]
+    with pytest.raises(UnavailableError, match="model 'iris' is still loading; try again soon"):
+        repository.model("iris")
+    for entry in list(repository):
+        assert entry.state is ModelState.LOADING
+        assert repository.load(entry, CPU) is entry.model
+    assert repository.model("iris").name == "iris"
+    assert repository.model("price", 10).config.batching.max_batch_size == 3
+
+
+def test_who_finds_a_model_finds_it_being_run(repository, monkeypatch):
+    replaced = repository._replace
+
+    def replace(name, versions):
+        models = [entry.model for entry in versions.values() if entry.model is not None]
+        assert {model.scheduler for model in models} <= set(repository._schedulers)
+        replaced(name, versions)
+
+    monkeypatch.setattr(repository, "_replace", replace)
+    load_all(repository)
+    load_all(repository)
+    assert len(repository._schedulers) == 3
+
+
+def test_no_version_means_the_latest_that_is_ready(repository):
+    older, newer = repository.versions("price")
+    assert repository.entry("price") is newer
+    repository.load(older, CPU)
+    assert repository.model("price").version == 2
+    repository.load(newer, CPU)
+    assert repository.model("price").version == 10
+    assert repository.model("price", 2).version == 2
+
+
+def test_labels(repository):
+    load_all(repository)
+    repository.set_labels("price", {"stable": 2, "canary": 10})
+    assert repository.model("price", label="stable").version == 2
+    with pytest.raises(NotFoundError, match="no version with the label 'best'; its labels: 'stable', 'canary'"):
+        repository.entry("price", label="best")
+    with pytest.raises(NotFoundError, match="no version 3"):
+        repository.set_labels("price", {"stable": 3})
+    assert repository.labels("price") == {"stable": 2, "canary": 10}
+    assert repository.labels("iris") == {}
+
+
+def test_what_there_is_not(repository):
     with pytest.raises(NotFoundError, match="there is no model 'rose'; this server has 'iris', 'price'"):
         repository.entry("rose")
     for version in (1, -1, 2**62):
-        with pytest.raises(NotFoundError, match=f"model 'price' has no version {version} on this server"):
+        with pytest.raises(NotFoundError, match=f"model 'price' has no version {version} on this server; it serves"):
             repository.entry("price", version)
 
 
-def test_model_that_cannot_be_loaded_says_why(folder):
-    folder.joinpath("price", "10", "model.onnx").write_bytes(b"no onnx")
-    repository = open_repository(folder)
+def test_model_that_cannot_be_loaded_says_why(repository):
+    entry = repository.entry("iris")
+    (entry.path / "model.onnx").write_bytes(b"no onnx")
     with pytest.raises(StartupError, match="cannot be loaded by onnxruntime"):
-        repository.load(repository.entry("price"), CPU, False)
-    entry = repository.entry("price")
+        repository.load(entry, CPU)
     assert entry.state is ModelState.UNAVAILABLE
     assert "cannot be loaded" in entry.reason
-    with pytest.raises(UnavailableError, match=r"model 'price' is unavailable: .* cannot be loaded"):
-        repository.model("price")
-    repository.close()
+    with pytest.raises(UnavailableError, match=r"model 'iris' is unavailable: .* cannot be loaded"):
+        repository.model("iris")
 
 
-def test_folder_without_models(tmp_path):
-    (tmp_path / "iris" / "1").mkdir(parents=True)
-    with pytest.raises(StartupError, match=r"holds no model at <model>/<version>/model\.onnx"):
-        open_repository(tmp_path)
+def test_a_version_takes_the_place_of_itself(repository):
+    load_all(repository)
+    before = repository.entry("iris")
+    closed = before.model
+    again = ModelEntry("iris", 1, before.path, before.config)
+    assert repository.load(again, CPU) is repository.model("iris") is not closed
+    with pytest.raises(ModelClosedError, match="model 'iris' version 1 was unloaded; try again"):
+        closed.submit(None)
 
 
-@pytest.mark.parametrize("name", ["nothing", "file"])
-def test_no_folder(tmp_path, name):
-    (tmp_path / "file").write_text("")
-    with pytest.raises(StartupError, match=f"there is no folder {tmp_path / name}"):
-        open_repository(tmp_path / name)
+def test_what_was_served_goes_on_when_its_new_form_fails(repository):
+    load_all(repository)
+    before = repository.entry("iris")
+    (before.path / "model.onnx").write_bytes(b"no onnx")
+    with pytest.raises(StartupError):
+        repository.load(ModelEntry("iris", 1, before.path, before.config, (("model.onnx", 1, 1),)), CPU)
+    assert repository.entry("iris") is before
+    assert before.state is ModelState.READY
+    assert "cannot be loaded" in before.reason
+    assert before.fingerprint == (("model.onnx", 1, 1),)
 
 
-def test_wrong_config(folder):
-    folder.joinpath("iris", "config.toml").write_text("[batching]\nsize = 1\n")
-    with pytest.raises(StartupError, match=r"config.toml: batching.size: Extra inputs"):
-        open_repository(folder)
+def test_unloading(repository):
+    load_all(repository)
+    entry = repository.entry("iris")
+    repository.unload(entry)
+    repository.unload(entry)
+    assert entry.state is ModelState.UNLOADED
+    with pytest.raises(UnavailableError, match="model 'iris' is not loaded"):
+        repository.model("iris")
+    repository.load(entry, CPU)
+    assert repository.model("iris")
+
+
+def test_dropping(repository):
+    load_all(repository)
+    older, newer = repository.versions("price")
+    model = newer.model
+    repository.drop(newer)
+    assert repository.versions("price") == [older]
+    with pytest.raises(ModelClosedError):
+        model.submit(None)
+    repository.drop(older)
+    with pytest.raises(NotFoundError, match="this server has 'iris'"):
+        repository.versions("price")
+
+
+def test_every_change_is_a_generation(repository):
+    generations = [repository.generation]
+
+    def has_changed():
+        generations.append(repository.generation)
+        return generations[-1] > generations[-2]
+
+    iris = repository.entry("iris")
+    load_all(repository)
+    assert has_changed()
+    repository.set_labels("price", {"stable": 2})
+    assert has_changed()
+    repository.unload(iris)
+    assert has_changed()
+    repository.drop(iris)
+    assert has_changed()
+    repository.model("price")
+    assert not has_changed()

@@ -35,6 +35,9 @@ class FakeCall:
         self._answered = threading.Event()
         self._on_cancel = None
 
+    def metadata(self, key):
+        return None
+
     def watch_cancellation(self, callback):
         self._on_cancel = callback
 

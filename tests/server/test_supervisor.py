@@ -59,7 +59,7 @@ def test_pause_after_each_death(tmp_path, write_model, monkeypatch, settled_s, t
         try:
             assert ready.wait(WAIT_S)
             for _ in then:
-                os.kill(above._workers[1]._process.pid, signal.SIGKILL)
+                os.kill(above._children["worker 1"]._process.pid, signal.SIGKILL)
                 told.append(lines.wait_for(("starting it again", " s")))
                 lines.wait_for("worker 1 serves again")
         finally:
@@ -80,6 +80,6 @@ def test_pause_after_each_death(tmp_path, write_model, monkeypatch, settled_s, t
 
 def test_pause_stays_the_longest(tmp_path):
     above = Supervisor(ServerSettings(repository=tmp_path, port=0), 2, print)
-    above._failures[0] = 100_000
-    above._restart(0, "cannot start")
-    assert above._failures[0] == 100_001
+    above._failures["worker 0"] = 100_000
+    above._restart("worker 0", "cannot start")
+    assert above._failures["worker 0"] == 100_001

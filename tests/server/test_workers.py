@@ -16,7 +16,7 @@ from headgate.server import Server, ServerSettings
 from headgate.server.processors import available_processors
 from headgate.server.transport import Method, TransportOptions
 from headgate.server.transport.listening import reserve_port
-from headgate.server.workers import ALONE, Workers, add_statistics
+from headgate.server.workers import ALONE, Workers, first_answer
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
@@ -167,7 +167,7 @@ def test_question_whose_deadline_has_passed(monkeypatch, tmp_path):
         def fail(self, error):
             self.error = error
 
-    late, nothing = Late(), Method(lambda call: None)
+    late, nothing = Late(), Method(lambda call: None, merge=first_answer)
     group = Workers(("unix:0", "unix:1"), 0)
     names = [f"/inference.GRPCInferenceService/{name}" for name in ("ModelStatistics", "ServerReady", "ModelReady")]
     methods = group.shared_methods(dict.fromkeys(names, nothing), lambda: True)
@@ -208,15 +208,9 @@ def test_processors_are_shared(tmp_path, write_model, caplog):
         assert f"1 x {threads} threads" in caplog.text
 
 
-def test_sizes_that_only_some_workers_had():
-    def statistics(**batches):
-        response = oip.ModelStatisticsResponse()
-        model = response.model_stats.add(name="m", version="1")
-        for size, count in batches.items():
-            batch = model.batch_stats.add(batch_size=int(size[1:]))
-            batch.compute_infer.count = count
-        return response
-
-    total = add_statistics([statistics(_8=1, _1=2), statistics(_2=5, _8=3), oip.ModelStatisticsResponse()])
-    batches = total.model_stats[0].batch_stats
-    assert [(batch.batch_size, batch.compute_infer.count) for batch in batches] == [(1, 2), (2, 5), (8, 4)]
+def test_what_the_others_have(workers):
+    first, second = (server._workers for server in workers)
+    assert (first.loaded_models(), first.shared_memory_regions()) == (None, [])
+    workers[1].start()
+    assert first.loaded_models() == ["iris", "price"]
+    assert second.shared_memory_regions() == []

@@ -7,6 +7,7 @@ from headgate.foreign import open_inference as oip
 from headgate.server import ModelConfig
 from headgate.server.dialects.headgate_v1 import HeadgateDialect
 from headgate.server.dialects.open_inference import OpenInferenceDialect
+from headgate.server.model_control import ModelControl
 from headgate.server.repository import ModelRepository
 from headgate.v1 import ACTIVATION_LINEAR, Head, PredictRequest, RegressionHead, Tensor
 
@@ -54,9 +55,10 @@ def predict(arrays, id):
 def test_large_tensor_is_not_copied(tmp_path, write_model, monkeypatch, dialect, graph, id):
     heads = [Head(name="y", output="y", activation=ACTIVATION_LINEAR, regression=RegressionHead())]
     write_model(tmp_path, "sum", graph, heads, config='[execution]\nmode = "inline"\n')
-    repository = ModelRepository(tmp_path, ModelConfig())
+    repository = ModelRepository()
+    ModelControl(repository, tmp_path, ModelConfig())
     (entry,) = repository
-    model = repository.load(entry, "CPUExecutionProvider", False)
+    model = repository.load(entry, "CPUExecutionProvider")
     ran = []
     run = model.session.run
     monkeypatch.setattr(model.session, "run", lambda inputs: ran.append(inputs) or run(inputs))

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from headgate.server.dialects.request_cache import PreparedRequest, RequestCache
 from headgate.server.errors import InvalidArgumentError
 from headgate.server.inputs import GivenTensor, ModelInputs
+from headgate.server.repository import ModelRepository
 from headgate.v1 import DataType, InputMeaning, PredictRequest, Tensor, TensorSpec, VocabularyInput
 
 INPUTS = ModelInputs([TensorSpec(name="x", datatype=DataType.DATA_TYPE_FP32, shape=[-1, 3])])
@@ -40,7 +41,7 @@ def preparations():
 
 @pytest.fixture
 def cache(preparations):
-    return RequestCache(preparations, capacity=4)
+    return RequestCache(preparations, ModelRepository(), capacity=4)
 
 
 def raw_request(*values, model="m", id="", top_k=0):
@@ -129,7 +130,7 @@ def test_a_wrong_request_is_refused_every_time(cache):
     st.lists(st.tuples(st.sampled_from(["m", "n"]), st.integers(0, 3), st.integers(1, 3), st.randoms()), max_size=30)
 )
 def test_a_cached_answer_is_the_parsed_one(requests):
-    parse, cache = Preparations(), RequestCache(Preparations(), capacity=8)
+    parse, cache = Preparations(), RequestCache(Preparations(), ModelRepository(), capacity=8)
     for model, top_k, rows, random in requests:
         request = raw_request(*[random.randint(0, 2) for _ in range(3 * rows)], model=model, top_k=top_k)
         expected, prepared = parse(request), cache.prepare(request)
@@ -162,7 +163,7 @@ def test_elements_that_have_to_be_checked_are_parsed_each_time():
         tensor = Tensor(name="x", raw=np.array([value]).tobytes())
         return PredictRequest(model="m", inputs=[tensor]).SerializeToString()
 
-    cache = RequestCache(prepare)
+    cache = RequestCache(prepare, ModelRepository())
     for value in (0, -1, 0):
         cache.prepare(request(value))
     with pytest.raises(InvalidArgumentError, match="'x' has the value 7 in row 0"):

@@ -133,7 +133,7 @@ class TestUnary:
             raise NotFoundError("there is no modèle\n✗")
 
         code, details = status_of(serve(refuse).unary_unary("/t/m").future(b""))
-        assert (code, details) == (grpc.StatusCode.NOT_FOUND, "there is no modèle\n✗")
+        assert (code, details) == (grpc.StatusCode.NOT_FOUND, "there is no modèle\\n✗")
 
     @pytest.mark.parametrize("letter", ["x", "é", "✗"])
     def test_long_message_is_cut_but_arrives(self, serve, letter):
@@ -367,6 +367,44 @@ class TestOrderedStream:
         assert len(handled.calls) < 200
         assert sum(len(answer) for answer in answers) == 2000 * 100_000
 
+    @pytest.mark.parametrize(("request_bytes", "answer_bytes"), [(0, 100_000), (100_000, 0)])
+    def test_window_bounds_the_bytes_of_what_is_held(self, serve, request_bytes, answer_bytes):
+        """Of a client that does not read its answers, and of one that sends faster than it is answered."""
+        held = Held()
+
+        def handle(call):
+            if answer_bytes:
+                call.reply(bytes(answer_bytes))
+            held(call)
+
+        channel = serve(handle, MethodKind.ORDERED_STREAM, stream_window_bytes=1_000_000)
+        answers = channel.stream_stream("/t/m")(bytes(request_bytes) for _ in range(200))
+        held.wait_for(10)
+        for _ in range(50):
+            channel.unary_unary("/t/echo")(b"")
+        # The window, and what the connection buffers of the answers.
+        assert len(held.calls) < 20 + 4_500_000 // 100_000 * bool(answer_bytes)
+        answers.cancel()
+
+    def test_answers_that_wait_for_an_earlier_one_are_held(self, serve):
+        first, other = Held(), Held()
+
+        def handle(call):
+            if call.request == b"first":
+                first(call)
+            else:
+                call.reply(bytes(100_000))
+                other(call)
+
+        channel = serve(handle, MethodKind.ORDERED_STREAM, stream_window_bytes=1_000_000)
+        answers = channel.stream_stream("/t/m")(iter([b"first"] + [b"other"] * 100))
+        other.wait_for(10)
+        for _ in range(50):
+            channel.unary_unary("/t/echo")(b"")
+        assert len(other.calls) == 10
+        first.calls[0].reply(b"")
+        assert [len(answer) for answer in answers] == [0] + [100_000] * 100
+
     def test_in_band_errors_leave_it_open(self, serve):
         channel = serve(refuse_no, MethodKind.ORDERED_STREAM, render_error)
         answers = channel.stream_stream("/t/m")(iter([b"a", b"no", b"b"]))
@@ -388,6 +426,21 @@ class TestOrderedStream:
         assert [next(answers), next(answers)] == [b"a", b"b"]
         assert status_of(answers) == (grpc.StatusCode.INVALID_ARGUMENT, "no is refused")
         feed.close()
+
+    def test_a_method_can_choose_to_end_the_stream(self, serve):
+        """By rendering nothing. What was asked before is still answered, what was asked later is not."""
+        held, feed = Held(), Feed(b"0", b"1", b"2")
+        channel = serve(held, MethodKind.ORDERED_STREAM, lambda call, error: None)
+        answers = channel.stream_stream("/t/m")(feed)
+        first, second, third = held.wait_for(3)
+        third.reply(b"later")
+        second.fail(InvalidArgumentError("no"))
+        second.reply(b"too late")
+        first.reply(b"earlier")
+        assert next(answers) == b"earlier"
+        assert status_of(answers) == (grpc.StatusCode.INVALID_ARGUMENT, "no")
+        feed.close()
+        assert channel.unary_unary("/t/echo")(b"alive") == b"alive"
 
     def test_first_answer_counts(self, serve):
         held = Held()
