@@ -5,36 +5,48 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from headgate.foreign import open_inference as oip
 from headgate.server.dialects.messages import parse
 from headgate.server.dialects.open_inference_models import describe_config, describe_metadata, describe_statistics
-from headgate.server.dialects.open_inference_tensors import (
-    TensorRenderer,
-    parse_infer_request,
-    read_tensors,
-    refuse_shared_memory,
-)
+from headgate.server.dialects.open_inference_outputs import RegionRenderer, read_outputs, renderer_of
+from headgate.server.dialects.open_inference_parameters import read_region, read_request_parameters
+from headgate.server.dialects.open_inference_tensors import parse_infer_request, read_tensors
 from headgate.server.dialects.request_cache import PreparedRequest, RequestCache
-from headgate.server.errors import InvalidArgumentError, NotFoundError, ServerError, UnimplementedError
+from headgate.server.errors import InvalidArgumentError, NotFoundError, ServerError
 from headgate.server.model import LoadedModel
 from headgate.server.repository import ModelEntry, ModelRepository
+from headgate.server.shared_memory import SharedMemory
+from headgate.server.totals import STATISTICS_TIMEOUT_S, sum_of
 from headgate.server.transport import Call, Method, MethodKind
+from headgate.server.transport.base import status_details
 
 SERVICE = oip.SERVICE
 #: What this server has beyond the six calls of the specification; clients turn features on by these names.
-EXTENSIONS = ("model_configuration", "statistics", "binary_tensor_data", "parameters")
+EXTENSIONS = (
+    "binary_tensor_data",
+    "classification",
+    "logging",
+    "model_configuration",
+    "model_repository",
+    "parameters",
+    "schedule_policy",
+    "statistics",
+)
 
 
 class OpenInferenceDialect:
     """GRPCInferenceService on a model repository."""
 
-    def __init__(self, repository: ModelRepository, server_version: str) -> None:
+    def __init__(self, repository: ModelRepository, server_version: str, memory: SharedMemory | None = None) -> None:
+        """Take the models, and the shared memory that requests may name; without, none is allowed."""
         self._repository = repository
+        self._memory = memory or SharedMemory()
         self._server_version = server_version
-        self._requests = RequestCache(functools.partial(self._prepare, streamed=False))
-        self._stream_requests = RequestCache(functools.partial(self._prepare, streamed=True))
+        self._requests = RequestCache(functools.partial(self._prepare, streamed=False), repository)
+        self._stream_requests = RequestCache(functools.partial(self._prepare, streamed=True), repository)
 
     def methods(self) -> Mapping[str, Method]:
         """Return the methods by path."""
@@ -45,7 +57,9 @@ class OpenInferenceDialect:
             "ServerMetadata": Method(self._server_metadata),
             "ModelMetadata": Method(self._model_metadata),
             "ModelConfig": Method(self._model_config),
-            "ModelStatistics": Method(self._model_statistics),
+            "ModelStatistics": Method(
+                self._model_statistics, merge=sum_of(oip.ModelStatisticsResponse), merge_timeout_s=STATISTICS_TIMEOUT_S
+            ),
             "ModelInfer": Method(self._model_infer),
             "ModelStreamInfer": Method(self._model_stream_infer, MethodKind.ORDERED_STREAM, _render_error),
         }
@@ -69,12 +83,14 @@ class OpenInferenceDialect:
 
     def _server_metadata(self, call: Call) -> None:
         parse(oip.ServerMetadataRequest, call.request)
-        response = oip.ServerMetadataResponse(name="headgate", version=self._server_version, extensions=EXTENSIONS)
+        extensions = [*EXTENSIONS, "system_shared_memory"] if self._memory.allowed else EXTENSIONS
+        response = oip.ServerMetadataResponse(name="headgate", version=self._server_version, extensions=extensions)
         call.reply(response.SerializeToString())
 
     def _model_metadata(self, call: Call) -> None:
         model = self._model(parse(oip.ModelMetadataRequest, call.request))
-        call.reply(describe_metadata(model).SerializeToString())
+        versions = [entry.version for entry in self._repository.versions(model.name) if entry.model is not None]
+        call.reply(describe_metadata(model, versions).SerializeToString())
 
     def _model_config(self, call: Call) -> None:
         model = self._model(parse(oip.ModelConfigRequest, call.request))
@@ -82,24 +98,28 @@ class OpenInferenceDialect:
 
     def _model_statistics(self, call: Call) -> None:
         request = parse(oip.ModelStatisticsRequest, call.request)
-        entries = [self._entry(request)] if request.name else list(self._repository)
+        if request.name and request.version:
+            entries = [self._entry(request)]
+        else:
+            entries = self._repository.versions(request.name) if request.name else list(self._repository)
         statistics = [describe_statistics(entry.model) for entry in entries if entry.model]
         call.reply(oip.ModelStatisticsResponse(model_stats=statistics).SerializeToString())
 
     def _model_infer(self, call: Call) -> None:
-        self._requests.prepare(call.request).submit(call)
+        self._requests.submit(call)
 
     def _model_stream_infer(self, call: Call) -> None:
-        self._stream_requests.prepare(call.request).submit(call)
+        self._stream_requests.submit(call)
 
     def _prepare(self, request: bytes, streamed: bool) -> PreparedRequest:
         message, raw = parse_infer_request(request)
         model = self._repository.model(message.model_name, _read_version(message.model_version))
-        priority, timeout_us = _read_parameters(message.parameters) if message.parameters else (0, 0)
+        priority, timeout_us = read_request_parameters(message.parameters) if message.parameters else (0, 0)
         batching = model.config.batching
-        inputs, rows, group = model.inputs.bind(read_tensors(message, raw))
-        outputs = _read_outputs(message.outputs) if message.outputs else ()
-        renderer = model.renderer(TensorRenderer, outputs, streamed)
+        tensors = read_tensors(message, raw, self._memory, len(model.session.inputs) + 1)
+        inputs, rows, group = model.inputs.bind(tensors)
+        outputs = read_outputs(message, self._memory, len(model.session.outputs)) if message.outputs else ()
+        renderer = renderer_of(model, outputs, streamed)
         return PreparedRequest(
             model,
             inputs,
@@ -109,6 +129,7 @@ class OpenInferenceDialect:
             message.id,
             batching.priority(priority),
             batching.queue_timeout_s(timeout_us),
+            not (isinstance(renderer, RegionRenderer) or any(map(read_region, message.inputs))),
         )
 
     def _entry(self, request: Any) -> ModelEntry:
@@ -128,41 +149,12 @@ def _read_version(version: str) -> int:
     return int(version)
 
 
-def _read_outputs(outputs: Any) -> tuple[str, ...]:
-    for output in outputs:
-        if output.parameters:
-            refuse_shared_memory(output.name, output.parameters)
-            if "classification" in output.parameters:
-                raise UnimplementedError(
-                    "the classification extension is not served; headgate.v1.PredictionService answers with labels"
-                )
-    return tuple([output.name for output in outputs])
-
-
-def _read_parameters(parameters: Any) -> tuple[int, int]:
-    """Return the priority and the queue timeout in microseconds, 0 where there is none."""
-    for key in parameters:
-        if key.startswith("triton_") and key != "triton_enable_empty_final_response":
-            raise InvalidArgumentError(f"parameter '{key}' is not known; names that begin with triton_ are reserved")
-    return _read_count(parameters, "priority"), _read_count(parameters, "timeout")
-
-
-def _read_count(parameters: Any, key: str) -> int:
-    if key not in parameters:
-        return 0
-    # Clients send either kind.
-    kind = parameters[key].WhichOneof("parameter_choice")
-    value: Any = getattr(parameters[key], kind) if kind else None
-    if kind not in ("int64_param", "uint64_param") or value < 0:
-        raise InvalidArgumentError(f"parameter '{key}' is {value!r}; give a whole number, 0 or more")
-    return int(value)
-
-
-def _render_error(call: Call, error: ServerError) -> bytes:
-    try:
-        request_id = oip.ModelInferRequest.FromString(call.request).id
-    except Exception:
-        request_id = ""
-    response = oip.ModelStreamInferResponse(error_message=str(error))
-    response.infer_response.id = request_id
+def _render_error(call: Call, error: ServerError) -> bytes | None:
+    # Triton's clients can ask for the error's status, which ends the stream.
+    if call.metadata("triton_grpc_error") == "true":
+        return None
+    response = oip.ModelStreamInferResponse(error_message=status_details(error), infer_response={})
+    # What has too many fields is not parsed for its id, either.
+    with suppress(InvalidArgumentError):
+        response.infer_response.id = parse_infer_request(call.request)[0].id
     return bytes(response.SerializeToString())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from headgate.foreign import open_inference as oip
@@ -13,11 +14,11 @@ from headgate.v1.signatures import METADATA_KEY, signature_to_json
 from headgate.v1.tensors import data_type_name
 
 
-def describe_metadata(model: LoadedModel) -> Any:
-    """Make a ModelMetadataResponse; the signature travels in its properties."""
+def describe_metadata(model: LoadedModel, versions: Sequence[int]) -> Any:
+    """Make a ModelMetadataResponse, with all versions that are served; the signature travels in its properties."""
     response = oip.ModelMetadataResponse(
         name=model.name,
-        versions=[str(model.version)],
+        versions=map(str, versions),
         platform="onnxruntime_onnx",
         inputs=[_tensor_metadata(spec) for spec in model.session.inputs],
         outputs=[_tensor_metadata(spec) for spec in model.session.outputs],
@@ -42,15 +43,26 @@ def describe_config(model: LoadedModel) -> Any:
         max_batch_size=batching.max_batch_size,
         default_model_filename=MODEL_FILE,
         input=[
-            oip.ModelInput(name=spec.name, data_type=_config_type(spec), dims=spec.shape[1:])
-            for spec in model.session.inputs
+            oip.ModelInput(
+                name=spec.name,
+                data_type=_config_type(spec),
+                dims=spec.shape[1:],
+                optional=index in model.inputs.padding.masks,
+            )
+            for index, spec in enumerate(model.session.inputs)
         ],
         output=[
             oip.ModelOutput(name=spec.name, data_type=_config_type(spec), dims=spec.shape[1:])
             for spec in model.session.outputs
         ],
     )
-    config.version_policy.latest.num_versions = 1
+    versions = model.config.versions
+    if versions.all:
+        config.version_policy.all.SetInParent()
+    elif versions.specific:
+        config.version_policy.specific.versions.extend(versions.specific)
+    else:
+        config.version_policy.latest.num_versions = versions.latest
     config.dynamic_batching.max_queue_delay_microseconds = batching.max_queue_delay_us
     policy = config.dynamic_batching.default_queue_policy
     policy.max_queue_size = batching.max_queue_size
@@ -69,12 +81,16 @@ def _config_type(spec: TensorSpec) -> int:
 
 
 def describe_statistics(model: LoadedModel) -> Any:
-    """Make a ModelStatistics."""
+    """Make a ModelStatistics.
+
+    As in Triton requests that did not run have failed, too; they add no time.
+    """
     counted = model.statistics
     with counted.lock:
+        failures = counted.fail.count + counted.cancelled + counted.expired + counted.refused
         inference = {
             "success": _duration(counted.success),
-            "fail": _duration(counted.fail),
+            "fail": oip.StatisticDuration(count=failures, ns=counted.fail.ns),
             "queue": _duration(counted.queue),
         }
         return oip.ModelStatistics(

@@ -1,23 +1,23 @@
-"""Tensors as the Open Inference Protocol carries them: the inputs of a request, the outputs of an answer."""
+"""Tensors as the Open Inference Protocol carries them, and the inputs of a request."""
 
 from __future__ import annotations
 
+import functools
+import math
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from headgate.foreign import open_inference as oip
-from headgate.server.dialects.messages import LARGE_BYTES, parse, parse_without
-from headgate.server.errors import InvalidArgumentError, UnimplementedError
-from headgate.server.inference import InferenceRequest, Outputs
-from headgate.server.inputs import GivenTensor
-from headgate.server.model import LoadedModel
-from headgate.server.padding import own_outputs
+from headgate.server.dialects.messages import LARGE_BYTES, parse, parse_without, read_numbers
+from headgate.server.dialects.open_inference_parameters import read_region
+from headgate.server.errors import InvalidArgumentError
+from headgate.server.inputs import GivenTensor, ListedElements, read_shape
+from headgate.server.shared_memory import SharedMemory
 from headgate.v1 import DataType
-from headgate.v1.encoding import delimited, encode_varint, tag_of
 from headgate.v1.tensors import NUMPY_DTYPES, data_type_name, text_array
 
 #: The protocol's names of data types: ours, but for text.
@@ -40,9 +40,6 @@ _CONTENTS = {
 }
 _STRING = DataType.DATA_TYPE_STRING
 _LENGTH = struct.Struct("<I")
-_ID = tag_of(oip.ModelInferResponse, "id")
-_RAW_OUTPUT_CONTENTS = tag_of(oip.ModelInferResponse, "raw_output_contents")
-_INFER_RESPONSE = tag_of(oip.ModelStreamInferResponse, "infer_response")
 
 
 def parse_infer_request(request: bytes) -> tuple[Any, Sequence[bytes | memoryview]]:
@@ -59,40 +56,63 @@ def parse_infer_request(request: bytes) -> tuple[Any, Sequence[bytes | memoryvie
     return message, message.raw_input_contents
 
 
-def read_tensors(message: Any, raw: Sequence[bytes | memoryview]) -> list[GivenTensor]:
-    """Read the inputs of a ModelInferRequest, typed ones or the `raw` ones that came with it.
+def read_tensors(message: Any, raw: Sequence[bytes | memoryview], memory: SharedMemory, most: int) -> list[GivenTensor]:
+    """Read the inputs of a ModelInferRequest.
+
+    Args:
+        message: the request; where its inputs are neither in shared memory nor in `raw`, they have contents.
+        raw: one entry for each input that is not in shared memory, or none.
+        memory: the regions that inputs may be in.
+        most: how many to read; of more than the model has, these are enough to refuse them.
 
     Raises:
         InvalidArgumentError: they are not carried as the protocol says.
-        UnimplementedError: one names a shared memory region.
+        NotFoundError: one names a region that is not there.
+        UnimplementedError: one names a region, and shared memory is not allowed.
     """
-    if raw and len(raw) != len(message.inputs):
-        raise InvalidArgumentError(
-            f"the request has {len(message.inputs)} inputs and {len(raw)} entries in raw_input_contents; "
-            "send one for each input"
-        )
     tensors = []
-    for index, tensor in enumerate(message.inputs):
+    inputs = message.inputs
+    used = 0
+    for tensor in inputs if len(inputs) <= most else inputs[:most]:
         data_type = DATA_TYPES.get(tensor.datatype)
         if data_type is None:
             raise InvalidArgumentError(
-                f"input '{tensor.name}' has datatype '{tensor.datatype}'; known are {', '.join(DATA_TYPES)}"
+                f"input '{tensor.name}' has datatype '{tensor.datatype}'; this server takes {', '.join(DATA_TYPES)}"
             )
-        if tensor.parameters:
-            refuse_shared_memory(tensor.name, tensor.parameters)
-        if not raw:
-            data: Any = _read_contents(tensor)
-        elif tensor.HasField("contents"):
-            raise InvalidArgumentError(
-                f"input '{tensor.name}' has contents beside the request's raw_input_contents; send one of the two"
-            )
+        shape = read_shape(tensor.name, tensor.shape)
+        region = read_region(tensor) if tensor.parameters else None
+        if region is None and not raw:
+            tensors.append(GivenTensor(tensor.name, shape, _read_contents(tensor), data_type))
+            continue
+        # Empty contents beside raw ones are what MLServer's converters make.
+        if tensor.HasField("contents") and tensor.contents.ListFields():
+            where = "the request's raw_input_contents" if region is None else "its shared memory region"
+            raise InvalidArgumentError(f"input '{tensor.name}' has contents beside {where}; send one of the two")
+        data: Any
+        if region is not None:
+            data = memory.input(*region).read()
+        elif used < len(raw):
+            data = raw[used]
+            used += 1
         else:
-            data = raw[index] if data_type != _STRING else _split_strings(bytes(raw[index]), tensor.name)
-        tensors.append(GivenTensor(tensor.name, tuple(tensor.shape), data, data_type))
+            raise _wrong_count(message, raw)
+        if data_type == _STRING:
+            count = math.prod(shape)
+            data = ListedElements(count, True, functools.partial(_split_strings, bytes(data), tensor.name, count))
+        tensors.append(GivenTensor(tensor.name, shape, data, data_type))
+    if used < len(raw) and len(inputs) <= most:
+        raise _wrong_count(message, raw)
     return tensors
 
 
-def _read_contents(tensor: Any) -> NDArray[Any]:
+def _wrong_count(message: Any, raw: Sequence[bytes | memoryview]) -> InvalidArgumentError:
+    return InvalidArgumentError(
+        f"the request has {len(message.inputs)} inputs and {len(raw)} entries in raw_input_contents; send one for each "
+        "input that is not in shared memory"
+    )
+
+
+def _read_contents(tensor: Any) -> ListedElements:
     field = _CONTENTS.get(tensor.datatype)
     if field is None:
         raise InvalidArgumentError(f"input '{tensor.name}' of {tensor.datatype} can only travel in raw_input_contents")
@@ -101,114 +121,35 @@ def _read_contents(tensor: Any) -> NDArray[Any]:
         raise InvalidArgumentError(
             f"input '{tensor.name}' of {tensor.datatype} travels in {field}, this one has {', '.join(filled)}"
         )
+    is_text = field == "bytes_contents"
     elements = getattr(tensor.contents, field)
-    if field == "bytes_contents":
-        return text_array(elements)
+    return ListedElements(
+        len(elements), is_text, lambda: text_array(elements) if is_text else _read_numbers(tensor, field)
+    )
+
+
+def _read_numbers(tensor: Any, field: str) -> NDArray[Any]:
     wide = {"int_contents": np.int32, "uint_contents": np.uint32}
     dtype = NUMPY_DTYPES[DATA_TYPES[tensor.datatype]]
-    array = np.array(elements, wide.get(field, dtype))
+    array = read_numbers(tensor.contents, field, wide.get(field, dtype))
     narrow = array.astype(dtype)
     if not np.array_equal(narrow, array) and dtype.kind in "iu":
         raise InvalidArgumentError(f"input '{tensor.name}' holds numbers that {tensor.datatype} cannot")
     return narrow
 
 
-def refuse_shared_memory(name: str, parameters: Any) -> None:
-    """Raise UnimplementedError if the parameters of a tensor name a shared memory region."""
-    if "shared_memory_region" in parameters:
-        raise UnimplementedError(
-            f"'{name}' names a shared memory region, which this server does not serve; send the tensor itself"
-        )
-
-
-class TensorRenderer:
-    """Writes each request's rows of the outputs as a ModelInferResponse (in a ModelStreamInferResponse if streamed).
-
-    An answer is put together from serialised parts, which protobuf allows: fields may be concatenated on the wire.
-    """
-
-    def __init__(self, model: LoadedModel, outputs: tuple[str, ...], streamed: bool) -> None:
-        """Choose the outputs by name; none means all.
-
-        Raises:
-            InvalidArgumentError: the model has no output of that name.
-        """
-        specs = {spec.name: (index, spec) for index, spec in enumerate(model.session.outputs)}
-        unknown = [name for name in outputs if name not in specs]
-        if unknown:
-            known = ", ".join(f"'{name}'" for name in specs)
-            raise InvalidArgumentError(f"model '{model.name}' has no output '{unknown[0]}'; it has {known}")
-        self._outputs = [specs[name] for name in outputs or specs]
-        self._name = model.name
-        self._version = str(model.version)
-        self._streamed = streamed
-        self._is_padded = bool(model.inputs.padding.outputs)
-        self._constant_parts: dict[Any, bytes] = {}
-
-    def render(self, outputs: Outputs, requests: Sequence[InferenceRequest]) -> Iterator[bytes]:
-        """Yield the answer of each request."""
-        item_shapes, slicers = self._read(outputs)
-        for request in requests:
-            start, stop = request.start, request.stop
-            if self._is_padded:
-                item_shapes, slicers = self._read(own_outputs(outputs, request))
-                start, stop = 0, request.rows
-            parts: list[bytes | memoryview] = [self._constant_part(request.rows, item_shapes)]
-            if request.id:
-                parts += delimited(_ID, request.id.encode())
-            for rows in slicers:
-                parts += delimited(_RAW_OUTPUT_CONTENTS, rows(start, stop))
-            if self._streamed:
-                parts[:0] = (_INFER_RESPONSE, encode_varint(sum(map(len, parts))))
-            yield b"".join(parts)
-
-    def _read(self, outputs: Outputs) -> tuple[tuple[tuple[int, ...], ...], list[Any]]:
-        """Return of each chosen output the shape of a row, and what `_row_slicer` makes of it."""
-        arrays = [outputs[index] for index, _ in self._outputs]
-        return tuple([array.shape[1:] for array in arrays]), [_row_slicer(array) for array in arrays]
-
-    def _constant_part(self, rows: int, item_shapes: tuple[tuple[int, ...], ...]) -> bytes:
-        part = self._constant_parts.get((rows, item_shapes))
-        if part is None:
-            tensors = [
-                {"name": spec.name, "datatype": NAMES[spec.datatype], "shape": (rows, *item_shape)}
-                for (_, spec), item_shape in zip(self._outputs, item_shapes, strict=True)
-            ]
-            response = oip.ModelInferResponse(model_name=self._name, model_version=self._version, outputs=tensors)
-            part = response.SerializeToString()
-            # Free dimensions can make any number of shapes.
-            if len(self._constant_parts) >= 1024:
-                self._constant_parts.clear()
-            self._constant_parts[rows, item_shapes] = part
-        return part
-
-
-def _row_slicer(array: NDArray[Any]) -> Any:
-    """Return a function from rows (start, stop) to their elements as raw bytes."""
-    if array.dtype == object:
-        return lambda start, stop: _join_strings(array[start:stop])
-    row_bytes = array.nbytes // len(array) if len(array) else 0
-    data = np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
-    return lambda start, stop: data[start * row_bytes : stop * row_bytes]
-
-
-def _join_strings(elements: NDArray[Any]) -> bytes:
-    encoded = [element.encode() if isinstance(element, str) else bytes(element) for element in elements.ravel()]
-    return b"".join([part for element in encoded for part in (_LENGTH.pack(len(element)), element)])
-
-
-def _split_strings(raw: bytes, name: str) -> NDArray[Any]:
-    elements = []
+def _split_strings(raw: bytes, name: str, count: int) -> NDArray[Any]:
+    """Return the elements of a BYTES tensor; of more than `count`, as many as tell that they are."""
+    elements: list[bytes] = []
     position = 0
-    while position < len(raw):
+    while position < len(raw) and len(elements) <= count:
         start = position + _LENGTH.size
-        if start > len(raw):
-            break
-        position = start + _LENGTH.unpack_from(raw, position)[0]
+        if start <= len(raw):
+            position = start + _LENGTH.unpack_from(raw, position)[0]
+        if max(start, position) > len(raw):
+            raise InvalidArgumentError(
+                f"input '{name}' is no valid BYTES tensor: each element is a little-endian uint32 length and "
+                f"that many bytes, but {len(raw)} bytes end within an element"
+            )
         elements.append(raw[start:position])
-    if position != len(raw):
-        raise InvalidArgumentError(
-            f"input '{name}' is no valid BYTES tensor: each element is a little-endian uint32 length and that many "
-            f"bytes, but {len(raw)} bytes end within an element"
-        )
     return text_array(elements)

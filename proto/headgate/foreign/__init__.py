@@ -1,10 +1,11 @@
 """Messages of public protocols that headgate speaks and whose names are others'.
 
-The Python packages of those others (tritonclient, grpcio-health-checking, grpcio-reflection) register the same names in
+The Python packages of those others (tritonclient, TensorFlow, grpcio-health-checking, ...) register the same names in
 protobuf's default pool, which refuses a second definition. These live in a pool of their own, so that both can be
 imported into one process, in any order. A message of one is no instance of the other's class; the bytes are the same.
 
 - `headgate.foreign.open_inference`: the Open Inference Protocol with extensions of NVIDIA Triton
+- `headgate.foreign.tensorflow_serving`: TensorFlow Serving
 - `headgate.foreign.health`: gRPC's health checks
 - `headgate.foreign.reflection_v1`, `headgate.foreign.reflection_v1alpha`: gRPC's server reflection
 """

@@ -16,6 +16,12 @@ SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 SERVICE_UNKNOWN = health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
 WAIT_S = 20
+SERVICES = [
+    "headgate.v1.PredictionService",
+    "inference.GRPCInferenceService",
+    "tensorflow.serving.ModelService",
+    "tensorflow.serving.PredictionService",
+]
 
 
 @pytest.fixture
@@ -23,7 +29,7 @@ def stub(calls):
     return health_pb2_grpc.HealthStub(calls.channel)
 
 
-@pytest.mark.parametrize("service", ["", "headgate.v1.PredictionService", "inference.GRPCInferenceService"])
+@pytest.mark.parametrize("service", ["", *SERVICES])
 def test_check(stub, service):
     assert stub.Check(health_pb2.HealthCheckRequest(service=service)).status == SERVING
 
@@ -32,9 +38,7 @@ def test_check_of_an_unknown_service(stub):
     with pytest.raises(grpc.RpcError) as caught:
         stub.Check(health_pb2.HealthCheckRequest(service="nothing"))
     assert caught.value.code() is grpc.StatusCode.NOT_FOUND
-    assert caught.value.details() == (
-        "there is no service 'nothing'; this server has headgate.v1.PredictionService, inference.GRPCInferenceService"
-    )
+    assert caught.value.details() == f"there is no service 'nothing'; this server has {', '.join(SERVICES)}"
 
 
 def test_list(calls):
@@ -43,9 +47,7 @@ def test_list(calls):
         "/grpc.health.v1.Health/List", response_deserializer=health.HealthListResponse.FromString
     )
     statuses = method(b"").statuses
-    assert {name: status.status for name, status in statuses.items()} == dict.fromkeys(
-        ["", "headgate.v1.PredictionService", "inference.GRPCInferenceService"], SERVING
-    )
+    assert {name: status.status for name, status in statuses.items()} == dict.fromkeys(["", *SERVICES], SERVING)
 
 
 def test_watch_of_an_unknown_service(stub):

@@ -221,7 +221,7 @@ class TestContents:
             (b"\xff\xff\xff\xff", "input 'x' is no valid BYTES tensor"),
             (b"\1\0\0\0a\1\0\0\0b", "input 'x' of shape [1,1] takes 1 elements, 2 came"),
             (b"", "input 'x' of shape [1,1] takes 1 elements, 0 came"),
-            (b"\2\0\0\0\xff\xfe", "input 'x' takes text in UTF-8, which b'\\xff\\xfe' is not"),
+            (b"\2\0\0\0\xff\xfe", "input 'x' takes text in UTF-8, which '\\xff\\xfe' is not"),
         ],
     )
     def test_text_that_is_not_valid(self, calls, raw, message):
@@ -277,8 +277,10 @@ class TestErrors:
              "input 'x' has shape [], the model takes [batch]; send one row as [1]"),
             (typed("price", "x", "FP32", [-1, 2], "fp32_contents", [1, 2]), INVALID_ARGUMENT,
              "input 'x' has shape [-1,2], the model takes [batch,2]; give the real size of every dimension"),
-            (typed("price", "x", "FLOAT", [1, 2]), INVALID_ARGUMENT, "input 'x' has datatype 'FLOAT'; known are "),
-            (typed("price", "x", "", [1, 2]), INVALID_ARGUMENT, "input 'x' has datatype ''; known are BOOL, "),
+            (typed("price", "x", "FLOAT", [1, 2]), INVALID_ARGUMENT, "input 'x' has datatype 'FLOAT'; this server "),
+            (with_raw(typed("price", "x", "BF16", [1, 2]), bytes(4)), INVALID_ARGUMENT,
+             "input 'x' has datatype 'BF16'; this server takes BOOL, "),
+            (typed("price", "x", "", [1, 2]), INVALID_ARGUMENT, "input 'x' has datatype ''; this server takes BOOL, "),
             (typed("price", "x", "FP32", [1, 2], "fp64_contents", [1, 2]), INVALID_ARGUMENT,
              "input 'x' of FP32 travels in fp32_contents, this one has fp64_contents"),
             (typed("price", "x", "FP16", [1, 2], "fp32_contents", [1, 2]), INVALID_ARGUMENT,
@@ -297,15 +299,21 @@ class TestErrors:
              "input 'x' has contents beside the request's raw_input_contents; send one of the two"),
             (with_raw(typed("price", "x", "FP32", [1, 2]), bytes(8), bytes(8)), INVALID_ARGUMENT,
              "the request has 1 inputs and 2 entries in raw_input_contents; send one for each input"),
+            (with_raw(oip.ModelInferRequest(
+                model_name="sums", inputs=[
+                    {"name": "a", "datatype": "FP32", "shape": [1, 2]},
+                    {"name": "b", "datatype": "INT32", "shape": [1, 1]},
+                ]), bytes(8)),
+             INVALID_ARGUMENT,
+             "the request has 2 inputs and 1 entries in raw_input_contents; send one for each input"),
             (typed("price", "y", "FP32", [1, 2], "fp32_contents", [1, 2]), INVALID_ARGUMENT, "there is no input 'y'"),
             (with_output(good_request(), "z"), INVALID_ARGUMENT, "model 'price' has no output 'z'; it has 'y'"),
             (with_parameter(good_request(), lambda r: r, triton_magic=("bool_param", True)), INVALID_ARGUMENT,
              "parameter 'triton_magic' is not known; names that begin with triton_ are reserved"),
             (with_parameter(good_request(), lambda r: r.inputs[0], shared_memory_region=("string_param", "a")),
-             UNIMPLEMENTED, "'x' names a shared memory region, which this server does not serve; send the tensor"),
-            (with_parameter(
-                with_output(good_request(), "y"), lambda r: r.outputs[0], classification=("int64_param", 3)),
-             UNIMPLEMENTED, "the classification extension is not served"),
+             INVALID_ARGUMENT, "'x' has parameters of shared memory; give shared_memory_region and shared_mem"),
+            (with_output(with_output(good_request(), "y"), "y"), INVALID_ARGUMENT,
+             "output 'y' is asked for twice; name it once"),
         ],
     )  # fmt: skip
     def test_codes_and_messages(self, calls, request_, code, message):
@@ -318,9 +326,10 @@ class TestErrors:
         assert answer.infer_response.id == "r-1"
         assert good.infer_response.raw_output_contents[0] == struct.pack("<f", 21)
 
-    def test_parameter_that_triton_knows(self, calls):
-        request = with_parameter(good_request(), lambda r: r, triton_enable_empty_final_response=("bool_param", True))
-        assert calls.infer(request).model_name == "price"
+    def test_empty_contents_beside_raw_ones(self, calls):
+        request = with_raw(typed("price", "x", "FP32", [1, 2]), struct.pack("<2f", 1, 2))
+        request.inputs[0].contents.SetInParent()
+        assert calls.infer(request).raw_output_contents[0] == struct.pack("<f", 21)
 
     @pytest.mark.parametrize("method", ["ModelInfer", "ModelMetadata", "ModelConfig", "ModelStatistics", "ModelReady"])
     def test_bytes_that_are_no_message(self, calls, method):
@@ -329,13 +338,18 @@ class TestErrors:
         assert code is INVALID_ARGUMENT
         assert details.startswith("the request is no inference.Model")
 
-    @pytest.mark.parametrize("method", ["RepositoryIndex", "SystemSharedMemoryStatus", "TraceSetting"])
-    def test_methods_that_are_not_served(self, calls, method):
-        code, details = refusal(calls.channel.unary_unary(f"/inference.GRPCInferenceService/{method}"), b"")
+    def test_method_that_is_not_served(self, calls):
+        code, details = refusal(calls.channel.unary_unary("/inference.GRPCInferenceService/ModelExplain"), b"")
         assert (code, details) == (
             UNIMPLEMENTED,
-            f"this server has no method /inference.GRPCInferenceService/{method}",
+            "this server has no method /inference.GRPCInferenceService/ModelExplain",
         )
+
+    def test_every_method_of_the_protocol_is_served(self, calls):
+        for method in oip.SERVICE.methods:
+            if not method.client_streaming:
+                code, _ = refusal(calls.channel.unary_unary(f"/inference.GRPCInferenceService/{method.name}"), b"\xff")
+                assert code is INVALID_ARGUMENT, method.name
 
     def test_message_larger_than_the_server_takes(self, calls, infer_request):
         code, details = refusal(calls.infer, infer_request("price", x=np.zeros((200_000, 2), np.float32)))

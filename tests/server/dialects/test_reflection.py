@@ -11,7 +11,7 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoRe
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headgate.foreign import health, open_inference, reflection_v1, reflection_v1alpha
+from headgate.foreign import health, open_inference, reflection_v1, reflection_v1alpha, tensorflow_serving
 from headgate.server.dialects.reflection import Reflection
 from headgate.v1 import Tensor, prediction_service_pb2
 
@@ -20,6 +20,8 @@ NOT_FOUND = grpc.StatusCode.NOT_FOUND.value[0]
 SERVICES = [
     prediction_service_pb2.DESCRIPTOR.services_by_name["PredictionService"],
     open_inference.SERVICE,
+    tensorflow_serving.PREDICTION_SERVICE,
+    tensorflow_serving.MODEL_SERVICE,
     health.SERVICE,
     reflection_v1.SERVICE,
     reflection_v1alpha.SERVICE,
@@ -85,6 +87,8 @@ def test_list_services(ask):
         "grpc.reflection.v1alpha.ServerReflection",
         "headgate.v1.PredictionService",
         "inference.GRPCInferenceService",
+        "tensorflow.serving.ModelService",
+        "tensorflow.serving.PredictionService",
     ]
 
 
