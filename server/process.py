@@ -23,14 +23,14 @@ def serve(settings: ServerSettings, report: Callable[[str], None] = lambda line:
     A second signal during the drain ends it at once. Call it on the main thread.
 
     Args:
-        settings: what it is started with; with several workers each is a process of its own.
+        settings: what it is started with; with several workers each is a process of its own, and so is HTTP.
         report: is told, in one line each, that a model is loaded, that the server is ready, and that it stops.
 
     Raises:
         StartupError: the server cannot start as asked.
     """
     workers = settings.workers or available_processors()
-    if workers > 1:
+    if workers > 1 or settings.http_port is not None:
         return Supervisor(settings, workers, report).run()
     # Late: a supervisor has no need of what runs models.
     from headgate.server.server import Server

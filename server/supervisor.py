@@ -1,41 +1,44 @@
-"""The process above several workers: it starts them, starts those again that die, and ends them together."""
+"""The process above workers and HTTP: it starts them, starts those again that die, and ends them together."""
 
 from __future__ import annotations
 
-import enum
 import logging
 import math
 import os
 import signal
-import subprocess
+import socket
 import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from tempfile import TemporaryDirectory, gettempdir
 
+from headgate.server.child import Child, Drain, Order, Progress
 from headgate.server.config import ServerSettings
 from headgate.server.errors import Interrupted, StartupError
+from headgate.server.http import require_packages
 from headgate.server.transport import TransportOptions
-from headgate.server.transport.listening import reserve_port
+from headgate.server.transport.listening import listen_on, reserve_port
 
 _log = logging.getLogger(__name__)
 
-#: How long to wait before a worker that died is started again; longer for each time in a row.
+#: How long to wait before a process that died is started again; longer for each time in a row.
 _PAUSES_S = (0.0, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
-#: How long a worker has to serve for its next death to be the first in a row.
+#: How long one has to serve for its next death to be the first in a row.
 _SETTLED_S = 10.0
-#: How much longer than the drain timeout a worker may take to end.
+#: How much longer than the drain timeout one may take to end.
 _END_S = 5.0
 #: Also what `poll`, which counts milliseconds in 32 bits, can wait.
 _LONGEST_TURN_S = 3600.0
 #: The most bytes of a temporary folder's path that leave room for the path of a socket, which has 107 at most.
 _MOST_FOLDER_BYTES = 80
+_HTTP = "HTTP"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,63 +61,73 @@ class Assignment:
     log_level: int
 
 
-class Order(enum.Enum):
-    """What a worker is told later. When it can be told nothing any more, its supervisor has died: it drains."""
+@dataclass(frozen=True, slots=True)
+class HttpAssignment:
+    """What the process that speaks HTTP is told first.
 
-    SERVE = enum.auto()
-    DRAIN = enum.auto()
+    Attributes:
+        addresses: where each worker listens, as gRPC writes it.
+        descriptors: sockets that listen already.
+        log_level: what it logs.
+    """
 
-
-class Progress(enum.Enum):
-    """What a worker tells, beside lines for the user and the exception for which it cannot start."""
-
-    #: It has its models, and waits for the order to serve.
-    LOADED = enum.auto()
-    SERVING = enum.auto()
+    settings: ServerSettings
+    addresses: tuple[str, ...]
+    descriptors: tuple[int, ...]
+    log_level: int
 
 
 class Supervisor:
-    """Keeps a number of workers serving on one port."""
+    """Keeps a number of workers serving on one port, and a process that speaks HTTP in front of them, if asked to."""
 
     def __init__(self, settings: ServerSettings, count: int, report: Callable[[str], None]) -> None:
         """Take what the workers are started with, and who is told what happens, see `headgate.server.serve`."""
         self._settings = settings
         self._count = count
         self._report = report
-        self._workers: dict[int, _Worker] = {}
-        #: When to start a worker that died, by index, in seconds of `time.monotonic()`.
-        self._restarts: dict[int, float] = {}
-        #: How often in a row a worker died before it had settled.
-        self._failures: Counter[int] = Counter()
+        #: By name, as are those below.
+        self._children: dict[str, Child] = {}
+        self._starts: dict[str, Callable[[str], Child]] = {}
+        #: Empty without HTTP.
+        self._http_sockets: list[socket.socket] = []
+        #: When to start a child that died, in seconds of `time.monotonic()`.
+        self._restarts: dict[str, float] = {}
+        #: How often in a row a child died before it had settled.
+        self._failures: Counter[str] = Counter()
         self._ready = False
         self._stopping = False
         self._all_finished = True
 
     def run(self) -> bool:
-        """Run the workers until SIGTERM or SIGINT, then drain them; return whether all accepted requests finished.
+        """Run the children until SIGTERM or SIGINT, then drain them; return whether all accepted requests finished.
 
         Raises:
-            StartupError: the port cannot be had, or a worker cannot start. That is for the first start of each; later
-                it is tried again.
+            StartupError: a port cannot be had, or a child cannot start. That is for the first start of each; later it
+                is tried again.
         """
         options = TransportOptions(self._settings.host, self._settings.port)
-        if options.on_unix_socket:
+        if self._count > 1 and options.on_unix_socket:
             raise StartupError(
                 f"several workers cannot share the socket {options.host}: give a --host and --port of TCP, "
                 "or leave --workers at 1"
             )
-        if sys.platform != "linux":
+        if self._count > 1 and sys.platform != "linux":
             raise StartupError("several workers share a port on Linux only: leave --workers at 1")
-        with reserve_port(options) as port, _folder_for_sockets() as folder, _signals() as signals:
+        with ExitStack() as held:
+            port = 0 if options.on_unix_socket else held.enter_context(reserve_port(options))
             self._settings = self._settings.model_copy(update={"port": port})
-            self._folder = Path(folder)
-            self._signals = signals
+            self._folder = Path(held.enter_context(_folder_for_sockets()))
+            self._signals = held.enter_context(_signals())
+            self._starts = {f"worker {index}": partial(self._start_worker, index) for index in range(self._count)}
+            address = options.address(port)
+            if self._settings.http_port is not None:
+                address += f" and {self._listen_for_http(options, held)}"
             try:
-                for index in range(self._count):
-                    self._start(index)
+                for name in self._starts:
+                    self._start(name)
                 while not self._ready:
                     self._turn()
-                self._report(f"ready: serving on {options.address(port)}")
+                self._report(f"ready: serving on {address}")
                 while not self._stopping:
                     self._turn()
                 self._report("stopping: finishing accepted requests")
@@ -122,145 +135,137 @@ class Supervisor:
             except Interrupted:
                 return False
             finally:
-                for worker in self._workers.values():
-                    worker.kill()
+                for child in self._children.values():
+                    child.kill()
 
-    def _start(self, index: int) -> None:
-        assignment = Assignment(
-            self._settings, self._folder, self._count, index, self._ready, logging.getLogger().getEffectiveLevel()
-        )
+    def _listen_for_http(self, beside: TransportOptions, held: ExitStack) -> str:
+        """Listen for HTTP, in the place of a process that is yet to come; return the address."""
+        require_packages()
+        settings = self._settings
+        host = settings.http_host or ("127.0.0.1" if beside.on_unix_socket else beside.host)
+        options = TransportOptions(host, settings.http_port or 0)
+        # Here, so that a port that is taken is known at once, and clients wait while the process is started again.
+        self._http_sockets = held.enter_context(listen_on(options, "--http-"))
+        self._starts[_HTTP] = self._start_http
+        scheme = "http" if settings.tls_cert is None else "https"
+        return f"{scheme}://{options.address(self._http_sockets[0].getsockname()[1])}"
+
+    def _start_worker(self, index: int, name: str) -> Child:
+        assignment = Assignment(self._settings, self._folder, self._count, index, self._ready, _log_level())
+        return Child(name, "headgate.server.worker", assignment)
+
+    def _start_http(self, name: str) -> Child:
+        addresses = tuple(f"unix:{self._folder / str(index)}" for index in range(self._count))
+        descriptors = tuple(each.fileno() for each in self._http_sockets)
+        assignment = HttpAssignment(self._settings, addresses, descriptors, _log_level())
+        return Child(name, "headgate.server.http", assignment, descriptors)
+
+    def _start(self, name: str) -> None:
         try:
-            self._workers[index] = _Worker(assignment)
+            self._children[name] = self._starts[name](name)
         except OSError as error:
             if not self._ready:
                 raise
-            self._restart(index, f"cannot start ({error})")
+            self._restart(name, f"cannot start ({error})")
 
     def _turn(self, deadline: float = math.inf) -> None:
         """Wait until something happens, or until the deadline, and do what it calls for."""
         wait_s = min([deadline, *self._restarts.values()]) - time.monotonic()
         timeout = min(max(0.0, wait_s), _LONGEST_TURN_S)
-        workers = list(self._workers.values())
-        happened = wait([self._signals, *[worker.control for worker in workers]], timeout)
+        children = list(self._children.values())
+        happened = wait([self._signals, *[child.control for child in children]], timeout)
         if self._signals in happened:
             self._signals.recv()
             if self._stopping or not self._ready:
                 raise Interrupted
             self._stopping = True
-        for worker in workers:
-            if worker.control in happened:
-                self._listen(worker)
-        for index in [index for index, due in self._restarts.items() if due <= time.monotonic()]:
-            del self._restarts[index]
-            self._start(index)
+        for child in children:
+            if child.control in happened:
+                self._listen(child)
+        for name in [name for name, due in self._restarts.items() if due <= time.monotonic()]:
+            del self._restarts[name]
+            self._start(name)
 
-    def _listen(self, worker: _Worker) -> None:
+    def _listen(self, child: Child) -> None:
         try:
-            message = worker.control.recv()
+            message = child.control.recv()
         except (EOFError, OSError):
-            self._bury(worker)
+            self._bury(child)
             return
         if isinstance(message, str):
-            # All load the same models.
-            if worker.index == 0 and not self._ready:
+            # All workers load the same models.
+            if child.name == "worker 0" and not self._ready:
                 self._report(message)
         elif isinstance(message, Exception):
-            worker.error = message
+            child.error = message
         else:
-            worker.progress = message
-            self._lead_on(worker)
+            child.progress = message
+            self._lead_on(child)
 
-    def _lead_on(self, worker: _Worker) -> None:
+    def _lead_on(self, child: Child) -> None:
         if self._stopping:
             return
-        if worker.progress is Progress.SERVING:
-            worker.serves_since = time.monotonic()
+        if child.progress is Progress.SERVING:
+            child.serves_since = time.monotonic()
             if self._ready:
-                _log.warning("worker %d serves again", worker.index)
+                _log.warning("%s serves again", child.name)
             else:
-                self._ready = all(each.progress is Progress.SERVING for each in self._workers.values())
+                self._ready = all(each.progress is Progress.SERVING for each in self._children.values())
         elif self._ready:
-            worker.order(Order.SERVE)
-        elif all(each.progress is Progress.LOADED for each in self._workers.values()):
-            for each in self._workers.values():
+            child.order(Order.SERVE)
+        elif all(each.progress is Progress.LOADED for each in self._children.values()):
+            for each in self._children.values():
                 each.order(Order.SERVE)
 
-    def _bury(self, worker: _Worker) -> None:
-        code, how = worker.wait()
-        del self._workers[worker.index]
+    def _bury(self, child: Child) -> None:
+        code, how = child.wait()
+        del self._children[child.name]
         if self._stopping:
-            self._all_finished &= code == 0 or not worker.released
+            self._all_finished &= code == 0 or not child.released
         elif not self._ready:
-            raise worker.error or StartupError(f"worker {worker.index} {how} before it was ready")
+            raise child.error or StartupError(f"{child.name} {how} before it was ready")
         else:
             # Who ends in good order was told to by somebody else.
-            if code == 0 or time.monotonic() - worker.serves_since >= _SETTLED_S:
-                del self._failures[worker.index]
-            served = worker.progress is Progress.SERVING
-            self._restart(worker.index, how if served else f"cannot start ({worker.error or how})")
+            if code == 0 or time.monotonic() - child.serves_since >= _SETTLED_S:
+                del self._failures[child.name]
+            served = child.progress is Progress.SERVING
+            self._restart(child.name, how if served else f"cannot start ({child.error or how})")
 
-    def _restart(self, index: int, what: str) -> None:
-        pause_s = _PAUSES_S[min(self._failures[index], len(_PAUSES_S) - 1)]
-        self._failures[index] += 1
-        self._restarts[index] = time.monotonic() + pause_s
+    def _restart(self, name: str, what: str) -> None:
+        pause_s = _PAUSES_S[min(self._failures[name], len(_PAUSES_S) - 1)]
+        self._failures[name] += 1
+        self._restarts[name] = time.monotonic() + pause_s
         then = f"trying again in {pause_s:.0f} s" if pause_s else "starting it again"
-        _log.warning("worker %d %s; %s", index, what, then)
+        _log.warning("%s %s; %s", name, what, then)
 
     def _drain(self) -> bool:
         self._restarts.clear()
-        for worker in self._workers.values():
-            worker.order(Order.DRAIN)
-        deadline = time.monotonic() + self._settings.drain_timeout_s + _END_S
-        while self._workers and time.monotonic() < deadline:
-            self._turn(deadline)
-        for index in self._workers:
-            _log.warning("worker %d did not end within the drain timeout; killing it", index)
-        return self._all_finished and not self._workers
+        deadline = time.monotonic() + self._settings.drain_timeout_s
+        if self._http_sockets:
+            # It is a client of the others, so that it goes first; nobody shall wait for one who accepts no more.
+            for each in self._http_sockets:
+                each.close()
+            self._end({_HTTP}, deadline)
+        self._end(set(self._children), deadline)
+        return self._all_finished and not self._children
+
+    def _end(self, names: set[str], deadline: float) -> None:
+        """Have children finish by a deadline what they have accepted, and end; kill those that do not."""
+        for child in self._named(names):
+            child.order(Drain(max(0.0, deadline - time.monotonic())))
+        killed_at = max(deadline, time.monotonic()) + _END_S
+        while self._named(names) and time.monotonic() < killed_at:
+            self._turn(killed_at)
+        for child in self._named(names):
+            _log.warning("%s did not end within the drain timeout; killing it", child.name)
+            child.kill()
+
+    def _named(self, names: set[str]) -> list[Child]:
+        return [child for name, child in self._children.items() if name in names]
 
 
-class _Worker:
-    """A worker process."""
-
-    def __init__(self, assignment: Assignment) -> None:
-        self.index = assignment.index
-        self.progress: Progress | None = None
-        #: In seconds of `time.monotonic()`.
-        self.serves_since = math.inf
-        #: Whether it was told to serve.
-        self.released = False
-        #: Why it cannot start.
-        self.error: Exception | None = None
-        self.control, theirs = Pipe()
-        with theirs:
-            # -P: what lies in the working directory is not imported. A process group of its own: Ctrl-C in a terminal
-            # is for the supervisor.
-            self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "headgate.server.worker"], stdin=theirs.fileno(), process_group=0
-            )
-        self._send(assignment)
-
-    def order(self, order: Order) -> None:
-        """Tell it what to do next."""
-        self.released |= order is Order.SERVE
-        self._send(order)
-
-    def wait(self) -> tuple[int, str]:
-        """Wait for its end; return the exit code, and how it ended in words."""
-        self.control.close()
-        code = self._process.wait()
-        if code < 0:
-            return code, f"was ended by signal {-code} ({signal.strsignal(-code)})"
-        return code, f"ended with exit code {code}"
-
-    def kill(self) -> None:
-        """End it at once."""
-        self._process.kill()
-        self.wait()
-
-    def _send(self, message: object) -> None:
-        # One that has just died is noticed when it is listened to.
-        with suppress(OSError):
-            self.control.send(message)
+def _log_level() -> int:
+    return logging.getLogger().getEffectiveLevel()
 
 
 def _folder_for_sockets() -> TemporaryDirectory[str]:

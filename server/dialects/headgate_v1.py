@@ -9,19 +9,24 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from headgate.decoders import DecodeOptions, Decoder
-from headgate.server.dialects.messages import LARGE_BYTES, parse, parse_without
+from headgate.decoders import DecodeError, DecodeOptions, Decoder
+from headgate.server.dialects.headgate_v1_statistics import describe_statistics
+from headgate.server.dialects.messages import LARGE_BYTES, parse, parse_part, parse_without, read_numbers
 from headgate.server.dialects.request_cache import PreparedRequest, RequestCache
 from headgate.server.errors import FailedPreconditionError, InvalidArgumentError, NotFoundError, ServerError
 from headgate.server.inference import InferenceRequest, Outputs
-from headgate.server.inputs import GivenTensor
+from headgate.server.inputs import GivenTensor, ListedElements, read_shape
 from headgate.server.model import LoadedModel
 from headgate.server.padding import own_outputs
 from headgate.server.repository import ModelEntry, ModelRepository
+from headgate.server.totals import STATISTICS_TIMEOUT_S, sum_of
 from headgate.server.transport import Call, Method, MethodKind
+from headgate.server.transport.base import status_details
 from headgate.v1 import (
     GetModelRequest,
     GetModelResponse,
+    GetStatisticsRequest,
+    GetStatisticsResponse,
     ListModelsRequest,
     ListModelsResponse,
     Model,
@@ -34,7 +39,7 @@ from headgate.v1 import (
 )
 from headgate.v1.encoding import VARINT, RowEncoder, delimited, encode_varint, prediction_encoder, tag_of
 from headgate.v1.prediction_service_pb2 import DESCRIPTOR
-from headgate.v1.tensors import text_array
+from headgate.v1.tensors import NUMPY_DTYPES, text_array
 
 _ELEMENT_FIELDS = ("raw", "floats", "ints", "strings")
 _ID = tag_of(PredictResponse, "id")
@@ -49,8 +54,8 @@ class HeadgateDialect:
 
     def __init__(self, repository: ModelRepository) -> None:
         self._repository = repository
-        self._requests = RequestCache(functools.partial(self._prepare, streamed=False))
-        self._stream_requests = RequestCache(functools.partial(self._prepare, streamed=True))
+        self._requests = RequestCache(functools.partial(self._prepare, streamed=False), repository)
+        self._stream_requests = RequestCache(functools.partial(self._prepare, streamed=True), repository)
 
     def methods(self) -> Mapping[str, Method]:
         """Return the methods by path."""
@@ -61,18 +66,23 @@ class HeadgateDialect:
             ),
             f"/{SERVICE.full_name}/GetModel": Method(self._get_model),
             f"/{SERVICE.full_name}/ListModels": Method(self._list_models),
+            f"/{SERVICE.full_name}/GetStatistics": Method(
+                self._get_statistics, merge=sum_of(GetStatisticsResponse), merge_timeout_s=STATISTICS_TIMEOUT_S
+            ),
         }
 
     def _predict(self, call: Call) -> None:
-        self._requests.prepare(call.request).submit(call)
+        self._requests.submit(call)
 
     def _stream_predict(self, call: Call) -> None:
-        self._stream_requests.prepare(call.request).submit(call)
+        self._stream_requests.submit(call)
 
     def _prepare(self, request: bytes, streamed: bool) -> PreparedRequest:
         message, tensors = _parse_predict_request(request)
         model = self._repository.model(message.model, message.version)
-        inputs, rows, group = model.inputs.bind([_read_tensor(tensor, raw) for tensor, raw in tensors])
+        # Of more than the model has, these are enough to refuse them.
+        given = [_read_tensor(tensor, raw) for tensor, raw in tensors[: len(model.inputs.inputs) + 1]]
+        inputs, rows, group = model.inputs.bind(given)
         # Renderers are kept by their options, which must not be of any size.
         message.options.DiscardUnknownFields()
         renderer = model.renderer(PredictionRenderer, message.options.SerializeToString(), streamed)
@@ -98,6 +108,11 @@ class HeadgateDialect:
         parse(ListModelsRequest, call.request)
         models = [_describe(entry) for entry in self._repository]
         call.reply(ListModelsResponse(models=models).SerializeToString())
+
+    def _get_statistics(self, call: Call) -> None:
+        parse(GetStatisticsRequest, call.request)
+        statistics = [describe_statistics(entry) for entry in self._repository]
+        call.reply(GetStatisticsResponse(models=statistics).SerializeToString())
 
 
 class PredictionRenderer:
@@ -155,9 +170,14 @@ class PredictionRenderer:
 
     def _encoders(self, outputs: Outputs) -> list[RowEncoder]:
         named = dict(zip(self._output_names, outputs, strict=True))
-        return [
-            prediction_encoder(head, decoder.decode(named, self._options)) for head, decoder in self._decoders.items()
-        ]
+        try:
+            return [
+                prediction_encoder(head, decoder.decode(named, self._options))
+                for head, decoder in self._decoders.items()
+            ]
+        except DecodeError as error:
+            # Fixed sizes were checked when the model was loaded: free ones come from the request.
+            raise InvalidArgumentError(f"the outputs cannot be decoded: {error}") from error
 
 
 def _read_options(options: PredictOptions, decoders: Iterable[Decoder]) -> DecodeOptions:
@@ -195,7 +215,7 @@ def _parse_predict_request(request: bytes) -> tuple[Any, list[tuple[Tensor, byte
 def _parse_tensor(serialized: memoryview) -> tuple[Tensor, bytes | memoryview]:
     parsed = parse_without(Tensor, serialized, Tensor.RAW_FIELD_NUMBER)
     if parsed is None:
-        tensor = parse(Tensor, serialized)
+        tensor = parse_part(Tensor, serialized)
         return tensor, tensor.raw
     tensor, raw = parsed
     return tensor, raw[-1] if raw else b""
@@ -207,18 +227,20 @@ def _read_tensor(tensor: Tensor, raw: bytes | memoryview) -> GivenTensor:
         raise InvalidArgumentError(
             f"input '{tensor.name}' has elements in {' and '.join(filled)}; fill one of {', '.join(_ELEMENT_FIELDS)}"
         )
-    shape = tuple(tensor.shape) or None
+    if tensor.datatype and tensor.datatype not in NUMPY_DTYPES:
+        raise InvalidArgumentError(f"input '{tensor.name}' has datatype {tensor.datatype}, which is none of DataType")
+    shape = read_shape(tensor.name, tensor.shape) or None
     if not filled or filled == ["raw"]:
         return GivenTensor(tensor.name, shape, raw, tensor.datatype)
-    return GivenTensor(tensor.name, shape, _read_elements(tensor, filled[0]))
+    (field,) = filled
+    elements = ListedElements(len(getattr(tensor, field)), field == "strings", lambda: _read_elements(tensor, field))
+    return GivenTensor(tensor.name, shape, elements)
 
 
 def _read_elements(tensor: Tensor, field: str) -> NDArray[Any]:
-    if field == "floats":
-        return np.array(tensor.floats, np.float32)
-    if field == "ints":
-        return np.array(tensor.ints, np.int64)
-    return text_array(tensor.strings)
+    if field == "strings":
+        return text_array(tensor.strings)
+    return read_numbers(tensor, field, np.float32 if field == "floats" else np.int64)
 
 
 def _render_error(call: Call, error: ServerError) -> bytes:
@@ -226,7 +248,7 @@ def _render_error(call: Call, error: ServerError) -> bytes:
         request_id = PredictRequest.FromString(call.request).id
     except Exception:
         request_id = ""
-    stream_error = StreamError(id=request_id, code=error.code.value[0], message=str(error))
+    stream_error = StreamError(id=request_id, code=error.code.value[0], message=status_details(error))
     return StreamPredictResponse(error=stream_error).SerializeToString()
 
 

@@ -13,6 +13,7 @@ from headgate.foreign import reflection_v1, reflection_v1alpha
 from headgate.server.dialects.messages import parse
 from headgate.server.errors import InvalidArgumentError, NotFoundError, ServerError
 from headgate.server.transport import Call, Method, MethodKind
+from headgate.server.transport.base import status_details
 
 _RESPONSES = {
     reflection_v1.ServerReflectionRequest: reflection_v1.ServerReflectionResponse,
@@ -54,7 +55,7 @@ class Reflection:
             self._fill(response, request)
         except ServerError as error:
             response.error_response.error_code = error.code.value[0]
-            response.error_response.error_message = str(error)
+            response.error_response.error_message = status_details(error)
         return response
 
     def _fill(self, response: Any, request: Any) -> None:

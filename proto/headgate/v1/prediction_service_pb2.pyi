@@ -131,10 +131,14 @@ class Model(_message.Message):
         STATE_LOADING: _ClassVar[Model.State]
         STATE_READY: _ClassVar[Model.State]
         STATE_UNAVAILABLE: _ClassVar[Model.State]
+        STATE_UNLOADING: _ClassVar[Model.State]
+        STATE_UNLOADED: _ClassVar[Model.State]
     STATE_UNSPECIFIED: Model.State
     STATE_LOADING: Model.State
     STATE_READY: Model.State
     STATE_UNAVAILABLE: Model.State
+    STATE_UNLOADING: Model.State
+    STATE_UNLOADED: Model.State
     NAME_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
@@ -148,3 +152,55 @@ class Model(_message.Message):
     provider: str
     max_batch_size: int
     def __init__(self, name: _Optional[str] = ..., version: _Optional[int] = ..., state: _Optional[_Union[Model.State, str]] = ..., reason: _Optional[str] = ..., provider: _Optional[str] = ..., max_batch_size: _Optional[int] = ...) -> None: ...
+
+class GetStatisticsRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class GetStatisticsResponse(_message.Message):
+    __slots__ = ("models",)
+    MODELS_FIELD_NUMBER: _ClassVar[int]
+    models: _containers.RepeatedCompositeFieldContainer[ModelStatistics]
+    def __init__(self, models: _Optional[_Iterable[_Union[ModelStatistics, _Mapping]]] = ...) -> None: ...
+
+class ModelStatistics(_message.Message):
+    __slots__ = ("name", "version", "state", "succeeded", "failed", "refused", "expired", "cancelled", "queued", "request_ns", "queue_ns", "batches")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    SUCCEEDED_FIELD_NUMBER: _ClassVar[int]
+    FAILED_FIELD_NUMBER: _ClassVar[int]
+    REFUSED_FIELD_NUMBER: _ClassVar[int]
+    EXPIRED_FIELD_NUMBER: _ClassVar[int]
+    CANCELLED_FIELD_NUMBER: _ClassVar[int]
+    QUEUED_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_NS_FIELD_NUMBER: _ClassVar[int]
+    QUEUE_NS_FIELD_NUMBER: _ClassVar[int]
+    BATCHES_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    version: int
+    state: Model.State
+    succeeded: int
+    failed: int
+    refused: int
+    expired: int
+    cancelled: int
+    queued: int
+    request_ns: int
+    queue_ns: int
+    batches: _containers.RepeatedCompositeFieldContainer[BatchStatistics]
+    def __init__(self, name: _Optional[str] = ..., version: _Optional[int] = ..., state: _Optional[_Union[Model.State, str]] = ..., succeeded: _Optional[int] = ..., failed: _Optional[int] = ..., refused: _Optional[int] = ..., expired: _Optional[int] = ..., cancelled: _Optional[int] = ..., queued: _Optional[int] = ..., request_ns: _Optional[int] = ..., queue_ns: _Optional[int] = ..., batches: _Optional[_Iterable[_Union[BatchStatistics, _Mapping]]] = ...) -> None: ...
+
+class BatchStatistics(_message.Message):
+    __slots__ = ("rows", "count", "input_ns", "infer_ns", "output_ns")
+    ROWS_FIELD_NUMBER: _ClassVar[int]
+    COUNT_FIELD_NUMBER: _ClassVar[int]
+    INPUT_NS_FIELD_NUMBER: _ClassVar[int]
+    INFER_NS_FIELD_NUMBER: _ClassVar[int]
+    OUTPUT_NS_FIELD_NUMBER: _ClassVar[int]
+    rows: int
+    count: int
+    input_ns: int
+    infer_ns: int
+    output_ns: int
+    def __init__(self, rows: _Optional[int] = ..., count: _Optional[int] = ..., input_ns: _Optional[int] = ..., infer_ns: _Optional[int] = ..., output_ns: _Optional[int] = ...) -> None: ...

@@ -65,6 +65,11 @@ class PredictionServiceStub(object):
                 request_serializer=headgate_dot_v1_dot_prediction__service__pb2.ListModelsRequest.SerializeToString,
                 response_deserializer=headgate_dot_v1_dot_prediction__service__pb2.ListModelsResponse.FromString,
                 _registered_method=True)
+        self.GetStatistics = channel.unary_unary(
+                '/headgate.v1.PredictionService/GetStatistics',
+                request_serializer=headgate_dot_v1_dot_prediction__service__pb2.GetStatisticsRequest.SerializeToString,
+                response_deserializer=headgate_dot_v1_dot_prediction__service__pb2.GetStatisticsResponse.FromString,
+                _registered_method=True)
 
 
 class PredictionServiceServicer(object):
@@ -110,6 +115,14 @@ class PredictionServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetStatistics(self, request, context):
+        """What each model has done since it was loaded, for monitoring. A server of several workers answers with the sums of
+        those that live.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_PredictionServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -132,6 +145,11 @@ def add_PredictionServiceServicer_to_server(servicer, server):
                     servicer.ListModels,
                     request_deserializer=headgate_dot_v1_dot_prediction__service__pb2.ListModelsRequest.FromString,
                     response_serializer=headgate_dot_v1_dot_prediction__service__pb2.ListModelsResponse.SerializeToString,
+            ),
+            'GetStatistics': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetStatistics,
+                    request_deserializer=headgate_dot_v1_dot_prediction__service__pb2.GetStatisticsRequest.FromString,
+                    response_serializer=headgate_dot_v1_dot_prediction__service__pb2.GetStatisticsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -253,6 +271,33 @@ class PredictionService(object):
             '/headgate.v1.PredictionService/ListModels',
             headgate_dot_v1_dot_prediction__service__pb2.ListModelsRequest.SerializeToString,
             headgate_dot_v1_dot_prediction__service__pb2.ListModelsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetStatistics(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/headgate.v1.PredictionService/GetStatistics',
+            headgate_dot_v1_dot_prediction__service__pb2.GetStatisticsRequest.SerializeToString,
+            headgate_dot_v1_dot_prediction__service__pb2.GetStatisticsResponse.FromString,
             options,
             channel_credentials,
             insecure,
