@@ -7,6 +7,7 @@ array(['setosa'], dtype=object)
 """
 
 from headgate.client.asynchronous import AsyncClient
+from headgate.client.batcher import AsyncBatcher, Batcher
 from headgate.client.blocking import Client
 from headgate.client.errors import (
     DeadlineExceededError,
@@ -20,9 +21,12 @@ from headgate.client.errors import (
 )
 from headgate.client.predictions import Predictions
 from headgate.client.requests import Inputs, Options
+from headgate.client.retries import RetryPolicy
 
 __all__ = [
+    "AsyncBatcher",
     "AsyncClient",
+    "Batcher",
     "Client",
     "DeadlineExceededError",
     "HeadgateError",
@@ -34,5 +38,6 @@ __all__ = [
     "Options",
     "OverloadedError",
     "Predictions",
+    "RetryPolicy",
     "UnavailableError",
 ]

@@ -1,6 +1,7 @@
 """The client for asyncio."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
 from types import TracebackType
 from typing import Any, Literal, Self, TypeVar, Unpack, overload
@@ -8,21 +9,22 @@ from typing import Any, Literal, Self, TypeVar, Unpack, overload
 import grpc
 import grpc.aio
 
+from headgate.client.batcher import MAX_BATCH_SIZE, MAX_CONCURRENT_CALLS, AsyncBatcher
 from headgate.client.channel import (
+    DEFAULT_RETRY,
     DEFAULT_TIMEOUT_S,
-    HEALTH_WATCH,
     READ_AHEAD,
     ChannelOptions,
     EndOfInputs,
     channel_options,
     error_from_rpc,
-    not_ready_error,
     outcome_of,
 )
-from headgate.client.errors import DeadlineExceededError, HeadgateError, InvalidRequestError, NotFoundError
+from headgate.client.errors import HeadgateError, InvalidRequestError, NotFoundError
 from headgate.client.predictions import Predictions
+from headgate.client.readiness import wait_for_model_async, wait_for_server_async
 from headgate.client.requests import Inputs, Options, build_request, is_same_model
-from headgate.foreign import health
+from headgate.client.retries import RetryPolicy
 from headgate.v1 import (
     GetModelRequest,
     GetModelResponse,
@@ -51,13 +53,14 @@ class AsyncClient:
         target: str,
         *,
         timeout_s: float | None = DEFAULT_TIMEOUT_S,
+        retry: RetryPolicy | None = DEFAULT_RETRY,
         credentials: grpc.ChannelCredentials | None = None,
         options: ChannelOptions | None = None,
         compression: grpc.Compression | None = None,
     ) -> None:
         self._target = target
-        self._timeout_s = timeout_s
-        settings = {"options": channel_options(options), "compression": compression}
+        self.timeout_s = timeout_s
+        settings = {"options": channel_options(options, retry), "compression": compression}
         if credentials is None:
             self._channel = grpc.aio.insecure_channel(target, **settings)
         else:
@@ -91,9 +94,13 @@ class AsyncClient:
 
         async def ask(described: GetModelResponse) -> Predictions:
             request = build_request(described, model, version, inputs, options, request_id)
-            return Predictions.from_response(await self._call(self._stub.Predict, request, timeout_s))
+            return await self.send(request, timeout_s)
 
         return await self._with_description(model, version, timeout_s, ask)
+
+    async def send(self, request: PredictRequest, timeout_s: float | None = None) -> Predictions:
+        """Return the answer to a request as it is; `predict` makes one of inputs."""
+        return Predictions.from_response(await self._call(self._stub.Predict, request, timeout_s))
 
     @overload
     def stream_predict(
@@ -181,6 +188,18 @@ class AsyncClient:
             feeding.cancel()
             call.cancel()
 
+    def batcher(
+        self,
+        model: str,
+        *,
+        version: int = 0,
+        max_batch_size: int = MAX_BATCH_SIZE,
+        max_concurrent_calls: int = MAX_CONCURRENT_CALLS,
+        **options: Unpack[Options],
+    ) -> AsyncBatcher:
+        """Return what sends the rows that many tasks ask for at the same time together; see `Client.batcher`."""
+        return AsyncBatcher(self, model, version, max_batch_size, max_concurrent_calls, options)
+
     async def models(self, *, timeout_s: float | None = None) -> list[Model]:
         """Return the models of the server; see `Client.models`."""
         return list((await self._call(self._stub.ListModels, ListModelsRequest(), timeout_s)).models)
@@ -192,30 +211,21 @@ class AsyncClient:
         self._described[name, version] = response
         return response
 
-    async def wait_until_ready(self, timeout_s: float = DEFAULT_TIMEOUT_S) -> None:
-        """Return as soon as the server says that it is serving; see `Client.wait_until_ready`."""
-        watch = self._channel.unary_stream(
-            HEALTH_WATCH,
-            request_serializer=health.HealthCheckRequest.SerializeToString,
-            response_deserializer=health.HealthCheckResponse.FromString,
-        )
-        seen = "no connection"
-        call = watch(health.HealthCheckRequest(), timeout=timeout_s, wait_for_ready=True)
-        try:
-            async for response in call:
-                if response.status == health.HealthCheckResponse.SERVING:
-                    return
-                seen = health.HealthCheckResponse.ServingStatus.Name(response.status)
-        except grpc.aio.AioRpcError as error:
-            if error.code() == DeadlineExceededError.code:
-                raise not_ready_error(self._target, seen) from None
-            raise error_from_rpc(error) from None
-        finally:
-            call.cancel()
-        raise not_ready_error(self._target, seen)
+    async def wait_until_ready(
+        self, timeout_s: float = DEFAULT_TIMEOUT_S, *, model: str = "", version: int = 0
+    ) -> None:
+        """Return as soon as the server is serving, and `model`, if given, is ready; see `Client.wait_until_ready`."""
+        deadline = time.monotonic() + timeout_s
+        await wait_for_server_async(self._channel, self._target, timeout_s)
+        if model:
+
+            def ask(left_s: float) -> Awaitable[GetModelResponse]:
+                return self.model(model, version, timeout_s=left_s)
+
+            await wait_for_model_async(ask, f"model '{model}' of {self._target}", deadline - time.monotonic())
 
     async def _call(self, method: Callable[..., Any], request: object, timeout_s: float | None) -> Any:
-        timeout_s = self._timeout_s if timeout_s is None else timeout_s
+        timeout_s = self.timeout_s if timeout_s is None else timeout_s
         try:
             return await method(request, timeout=timeout_s)
         except grpc.aio.AioRpcError as error:

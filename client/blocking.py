@@ -1,5 +1,6 @@
 """The blocking client."""
 
+import time
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from queue import SimpleQueue
@@ -9,21 +10,22 @@ from typing import Any, Literal, Self, TypeVar, Unpack, overload
 
 import grpc
 
+from headgate.client.batcher import MAX_BATCH_SIZE, MAX_CONCURRENT_CALLS, Batcher
 from headgate.client.channel import (
+    DEFAULT_RETRY,
     DEFAULT_TIMEOUT_S,
-    HEALTH_WATCH,
     READ_AHEAD,
     ChannelOptions,
     EndOfInputs,
     channel_options,
     error_from_rpc,
-    not_ready_error,
     outcome_of,
 )
-from headgate.client.errors import DeadlineExceededError, HeadgateError, InvalidRequestError, NotFoundError
+from headgate.client.errors import HeadgateError, InvalidRequestError, NotFoundError
 from headgate.client.predictions import Predictions
+from headgate.client.readiness import wait_for_model, wait_for_server
 from headgate.client.requests import Inputs, Options, build_request, is_same_model
-from headgate.foreign import health
+from headgate.client.retries import RetryPolicy
 from headgate.v1 import GetModelRequest, GetModelResponse, ListModelsRequest, Model, PredictRequest
 from headgate.v1.prediction_service_pb2_grpc import PredictionServiceStub
 
@@ -41,10 +43,15 @@ class Client:
 
     Args:
         target: the server's host and port, or any other name that gRPC resolves.
-        timeout_s: how long a call may take where the call does not say; None means as long as it takes.
+        timeout_s: how long a call may take where it does not say, with all attempts; None means as long as it takes.
+            Streams take as long as they take where they do not say.
+        retry: when a call that the server did not take is made again; None means never.
         credentials: for TLS, from `grpc.ssl_channel_credentials()`; None means plain text.
         options: gRPC channel options, in addition to the client's own.
         compression: how gRPC compresses messages, such as `grpc.Compression.Gzip`.
+
+    Attributes:
+        timeout_s: as given.
     """
 
     def __init__(
@@ -52,13 +59,14 @@ class Client:
         target: str,
         *,
         timeout_s: float | None = DEFAULT_TIMEOUT_S,
+        retry: RetryPolicy | None = DEFAULT_RETRY,
         credentials: grpc.ChannelCredentials | None = None,
         options: ChannelOptions | None = None,
         compression: grpc.Compression | None = None,
     ) -> None:
         self._target = target
-        self._timeout_s = timeout_s
-        settings = {"options": channel_options(options), "compression": compression}
+        self.timeout_s = timeout_s
+        settings = {"options": channel_options(options, retry), "compression": compression}
         if credentials is None:
             self._channel = grpc.insecure_channel(target, **settings)
         else:
@@ -108,9 +116,13 @@ class Client:
 
         def ask(described: GetModelResponse) -> Predictions:
             request = build_request(described, model, version, inputs, options, request_id)
-            return Predictions.from_response(self._call(self._stub.Predict, request, timeout_s))
+            return self.send(request, timeout_s)
 
         return self._with_description(model, version, timeout_s, ask)
+
+    def send(self, request: PredictRequest, timeout_s: float | None = None) -> Predictions:
+        """Return the answer to a request as it is; `predict` makes one of inputs."""
+        return Predictions.from_response(self._call(self._stub.Predict, request, timeout_s))
 
     @overload
     def stream_predict(
@@ -205,6 +217,32 @@ class Client:
             closed.set()
             room.release()
 
+    def batcher(
+        self,
+        model: str,
+        *,
+        version: int = 0,
+        max_batch_size: int = MAX_BATCH_SIZE,
+        max_concurrent_calls: int = MAX_CONCURRENT_CALLS,
+        **options: Unpack[Options],
+    ) -> Batcher:
+        """Return what sends the rows that many threads ask for at the same time together, for less than each alone.
+
+            with client.batcher("iris") as batcher:
+                rows = list(threads.map(batcher.predict, inputs))
+
+        Args:
+            model: as in `predict`.
+            version: as in `predict`.
+            max_batch_size: the most rows that are sent together.
+            max_concurrent_calls: how many calls to the server are under way at most; what comes meanwhile waits.
+            options: as in `predict`; the same for all calls.
+
+        Raises:
+            ValueError: a number is below 1.
+        """
+        return Batcher(self, model, version, max_batch_size, max_concurrent_calls, options)
+
     def models(self, *, timeout_s: float | None = None) -> list[Model]:
         """Return the models of the server, by name and version, those too that are loading or failed."""
         return list(self._call(self._stub.ListModels, ListModelsRequest(), timeout_s).models)
@@ -217,34 +255,28 @@ class Client:
         self._described[name, version] = response
         return response
 
-    def wait_until_ready(self, timeout_s: float = DEFAULT_TIMEOUT_S) -> None:
-        """Return as soon as the server accepts connections and says that it is serving.
+    def wait_until_ready(self, timeout_s: float = DEFAULT_TIMEOUT_S, *, model: str = "", version: int = 0) -> None:
+        """Return as soon as the server says that it is serving, and that `model`, if one is given, is ready.
+
+        Args:
+            timeout_s: how long to wait.
+            model: a model's name, for one that may still be loading, or be put into the repository meanwhile.
+            version: of the model; 0 means any.
 
         Raises:
-            DeadlineExceededError: that was not so within `timeout_s`.
+            DeadlineExceededError: that was not so within `timeout_s`; the message says what was heard last.
         """
-        watch = self._channel.unary_stream(
-            HEALTH_WATCH,
-            request_serializer=health.HealthCheckRequest.SerializeToString,
-            response_deserializer=health.HealthCheckResponse.FromString,
-        )
-        seen = "no connection"
-        call = watch(health.HealthCheckRequest(), timeout=timeout_s, wait_for_ready=True)
-        try:
-            for response in call:
-                if response.status == health.HealthCheckResponse.SERVING:
-                    return
-                seen = health.HealthCheckResponse.ServingStatus.Name(response.status)
-        except grpc.RpcError as error:
-            if error.code() == DeadlineExceededError.code:
-                raise not_ready_error(self._target, seen) from None
-            raise error_from_rpc(error) from None
-        finally:
-            call.cancel()
-        raise not_ready_error(self._target, seen)
+        deadline = time.monotonic() + timeout_s
+        wait_for_server(self._channel, self._target, timeout_s)
+        if model:
+
+            def ask(left_s: float) -> GetModelResponse:
+                return self.model(model, version, timeout_s=left_s)
+
+            wait_for_model(ask, f"model '{model}' of {self._target}", deadline - time.monotonic())
 
     def _call(self, method: Callable[..., Any], request: object, timeout_s: float | None) -> Any:
-        timeout_s = self._timeout_s if timeout_s is None else timeout_s
+        timeout_s = self.timeout_s if timeout_s is None else timeout_s
         try:
             return method(request, timeout=timeout_s)
         except grpc.RpcError as error:

@@ -8,31 +8,39 @@ from grpc import RpcError, StatusCode
 
 from headgate.client.errors import DeadlineExceededError, HeadgateError, UnavailableError, error_from_status
 from headgate.client.predictions import Predictions
-from headgate.foreign import health
+from headgate.client.retries import RetryPolicy
 from headgate.v1 import StreamPredictResponse
 
 DEFAULT_TIMEOUT_S = 30.0
+DEFAULT_RETRY = RetryPolicy()
 #: How many requests of a stream may wait for their answers.
 READ_AHEAD = 64
-HEALTH_WATCH = f"/{health.SERVICE.full_name}/Watch"
 
 ChannelOptions = Sequence[tuple[str, Any]]
 
 _CHANNEL_OPTIONS: ChannelOptions = (
     ("grpc.max_send_message_length", -1),
     ("grpc.max_receive_message_length", -1),
-    # Finds connections that died silently. Servers allow a ping every 5 minutes by default.
-    ("grpc.keepalive_time_ms", 300_000),
-    ("grpc.keepalive_timeout_ms", 20_000),
+    # Proxies, load balancers and NAT gateways forget connections that have been idle for 60 s to 350 s, some without a
+    # word. A headgate server takes pings as they come.
+    ("grpc.keepalive_time_ms", 20_000),
+    # Both: the first alone is not always heeded, and then it takes a minute (grpcio 1.74 to 1.85).
+    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.http2.ping_timeout_ms", 10_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.max_pings_without_data", 0),
     # gRPC waits up to 2 minutes before it tries again to connect; a restarted server should be found sooner.
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 5_000),
+    # Larger requests would not be tried again: 256 KiB by default.
+    ("grpc.per_rpc_retry_buffer_size", 2**31 - 1),
 )
 
 
-def channel_options(options: ChannelOptions | None) -> ChannelOptions:
-    """Return the clients' channel options, followed by `options`, which win."""
-    return [*_CHANNEL_OPTIONS, *(options or ())]
+def channel_options(options: ChannelOptions | None, retry: RetryPolicy | None) -> ChannelOptions:
+    """Return `options`, followed by those of the clients: of options with the same name gRPC takes the first."""
+    retries = [("grpc.service_config", retry.service_config())] if retry else []
+    return [*(options or ()), *retries, *_CHANNEL_OPTIONS]
 
 
 def error_from_rpc(error: RpcError, timeout_s: float | None = None) -> HeadgateError:
@@ -40,13 +48,13 @@ def error_from_rpc(error: RpcError, timeout_s: float | None = None) -> HeadgateE
     code, details = error.code(), error.details()
     # gRPC's own words where the server said nothing.
     if code is StatusCode.DEADLINE_EXCEEDED and details == "Deadline Exceeded" and timeout_s is not None:
-        details = f"there was no answer within {timeout_s:g} s"
+        return no_answer_error(timeout_s)
     return error_from_status(code, details)
 
 
-def not_ready_error(target: str, seen: str) -> DeadlineExceededError:
-    """Make the exception of a server that did not become ready; `seen` says what it answered last."""
-    return DeadlineExceededError(f"{target} is not ready: {seen}")
+def no_answer_error(timeout_s: float) -> DeadlineExceededError:
+    """Make the exception of a call for which nobody waits any longer."""
+    return DeadlineExceededError(f"there was no answer within {timeout_s:g} s")
 
 
 @dataclass(frozen=True)

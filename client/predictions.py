@@ -2,12 +2,16 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from headgate.client.errors import HeadgateError
+from headgate.client.frames import frame_of
 from headgate.client.rows import describe_row, plain_rows
 from headgate.v1 import PredictResponse
 from headgate.v1.columns import Columns, columns_from_prediction
+
+if TYPE_CHECKING:
+    import pandas
 
 _ROWS_IN_REPR = 3
 
@@ -101,6 +105,42 @@ class Predictions(Mapping[str, Columns]):
         """
         heads = {name: plain_rows(columns) for name, columns in self.columns.items()}
         return [{name: rows[row] for name, rows in heads.items()} for row in range(self.rows)]
+
+    def to_pandas(self) -> "pandas.DataFrame":
+        """Return a DataFrame of one row an example, its columns named `<head>.<name>`. pandas has to be installed.
+
+        Where a head says one thing a row, that is a column of numbers, bools or texts; where it says several, each cell
+        holds a numpy array. `valid` is False where the model gave NaN: look there first. The names of the others:
+
+        - regression: `value`, and with an interval `lower` and `upper`; count: `mean` in its place; mean_variance:
+          `mean` and `standard_deviation`; quantile: `median`, `quantile_0.1` and so on. Where targets have names or are
+          several, that name or number comes first: `rent.value`
+        - anomaly: `score`, `anomalous`, `percentile`
+        - binary: `label`, `probability`, `positive`, `abstained`
+        - multiclass: `label`, `index`, `score`, `abstained`, `entropy`, `margin`, `group.<name>`; several:
+          `probabilities`, `top_labels`, `top_indices` and `top_scores` (where k > 1), `set_labels` and `set_indices`
+        - ordinal: `label`, `rank`, `score`, `expected_rank`; several: `probabilities`
+        - multilabel: several `labels`, `indices`, `scores`, `probabilities`
+        - embedding: several: `vector`, and of the nearest `labels`, `indices`, `similarities`
+        - sequence_tags: several: `labels`, `indices`, `scores`, `steps`, `span_labels`, `span_scores`, `span_starts`,
+          `span_ends`
+        - ctc: `text`, `log_probability`; several: `tokens`, and where k > 1 `top_texts` and `top_log_probabilities`
+        - segmentation: `area.<label>`; several: `class_map`, `runs.<label>`
+        - keypoints: `<name>.x`, `<name>.y`, `<name>.score`
+        - detection: several: `labels`, `indices`, `scores`, `boxes`
+
+        What is the same for all rows (units, thresholds, the level of intervals) stands in the heads' columns alone.
+
+        Raises:
+            ImportError: pandas is not installed.
+        """
+        try:
+            import pandas
+        except ImportError as error:
+            raise ImportError("to_pandas needs pandas: pip install 'headgate[pandas]'") from error
+        heads = {head: frame_of(columns) for head, columns in self.columns.items()}
+        named = {f"{head}.{name}": values for head, frame in heads.items() for name, values in frame.items()}
+        return pandas.DataFrame(named, index=pandas.RangeIndex(self.rows))
 
     def __repr__(self) -> str:
         lines = [f"Predictions of '{self.model}' version {self.version}, {self.rows} row{'s' * (self.rows != 1)}"]

@@ -1,6 +1,9 @@
 """Real Keras models, exported and served once for all tests of the client."""
 
+import contextlib
+import select
 import socket
+import threading
 
 import numpy as np
 import pytest
@@ -103,3 +106,84 @@ def silent_target():
     """Where connections are accepted and nothing is ever said."""
     with socket.create_server(("localhost", 0)) as listener:
         yield f"localhost:{listener.getsockname()[1]}"
+
+
+class Proxy:
+    """Forwards connections to a port of this machine.
+
+    Attributes:
+        target: where it listens.
+        connections: how many have come.
+        flowing: while it is cleared, nothing gets through.
+        forgotten: set when a connection was idle for longer than `idle_s`. Its ends are not told; nothing gets through.
+    """
+
+    def __init__(self, port, idle_s=None):
+        self._port = port
+        self._idle_s = idle_s
+        self._listener = socket.create_server(("localhost", 0))
+        self._open = []
+        self._closed = threading.Event()
+        self.target = f"localhost:{self._listener.getsockname()[1]}"
+        self.connections = 0
+        self.flowing = threading.Event()
+        self.flowing.set()
+        self.forgotten = threading.Event()
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def cut(self):
+        """Break all connections."""
+        while self._open:
+            with contextlib.suppress(OSError):
+                self._open.pop().shutdown(socket.SHUT_RDWR)
+
+    def close(self):
+        self._closed.set()
+        self.flowing.set()
+        # A thread that accepts is not woken by closing alone.
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        self.cut()
+
+    def _accept(self):
+        with contextlib.suppress(OSError):
+            while True:
+                client, _ = self._listener.accept()
+                server = socket.create_connection(("localhost", self._port))
+                self.connections += 1
+                self._open += [client, server]
+                threading.Thread(target=self._forward, args=(client, server), daemon=True).start()
+
+    def _forward(self, client, server):
+        other = {client: server, server: client}
+        with client, server, contextlib.suppress(OSError):
+            while True:
+                ready, _, _ = select.select(other, (), (), self._idle_s)
+                if not ready:
+                    self.forgotten.set()
+                    self._closed.wait()
+                    return
+                self.flowing.wait()
+                for end in ready:
+                    data = end.recv(65536)
+                    if not data:
+                        return
+                    other[end].sendall(data)
+
+
+@pytest.fixture
+def proxy():
+    """Put a proxy before a port: `proxy(port, idle_s)`."""
+    with contextlib.ExitStack() as stack:
+
+        def start(port, idle_s=None):
+            return stack.enter_context(contextlib.closing(Proxy(port, idle_s)))
+
+        yield start
+
+
+@pytest.fixture(scope="session")
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("localhost", 0))
+        return probe.getsockname()[1]

@@ -89,15 +89,6 @@ def test_models_and_model(run):
     assert digits.signature.inputs[0].name == "image"
 
 
-def test_not_ready():
-    async def wait():
-        async with AsyncClient("localhost:1") as client:
-            await client.wait_until_ready(0.2)
-
-    with pytest.raises(DeadlineExceededError, match="localhost:1 is not ready: no connection"):
-        asyncio.run(wait())
-
-
 class TestStream:
     @pytest.mark.parametrize("asynchronous", [False, True])
     def test_answers_come_in_order(self, run, client, rng, asynchronous):

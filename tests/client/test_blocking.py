@@ -1,5 +1,4 @@
 import itertools
-import socket
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -25,13 +24,6 @@ from headgate.v1 import Model
 @pytest.fixture
 def features(rng):
     return rng.normal(size=(5, 4))
-
-
-@pytest.fixture(scope="session")
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("localhost", 0))
-        return probe.getsockname()[1]
 
 
 def start(repository, port=0, **settings):
@@ -324,23 +316,3 @@ class TestServerSide:
                 assert ask(client, inputs).version == 2
             finally:
                 new.stop()
-
-
-class TestWaitUntilReady:
-    def test_waits_for_the_server(self, repository, free_port):
-        with Client(f"localhost:{free_port}") as client, ThreadPoolExecutor(1) as threads:
-            waiting = threads.submit(client.wait_until_ready, 60)
-            server = start(repository, free_port)
-            try:
-                assert waiting.result() is None
-                assert len(client.models()) == 5
-            finally:
-                server.stop()
-
-    def test_no_server(self, free_port):
-        target = f"localhost:{free_port}"
-        with (
-            Client(target) as client,
-            pytest.raises(DeadlineExceededError, match=f"{target} is not ready: no connection"),
-        ):
-            client.wait_until_ready(0.2)
