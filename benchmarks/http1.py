@@ -19,19 +19,21 @@ _CONTENT_LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)\r\n", re.IGNORECASE)
 
 @dataclass(frozen=True, slots=True)
 class Post:
-    """What is sent, again and again: a POST request to a path."""
+    """What is sent, again and again: a POST request to a path, with fields of its head in addition to the usual."""
 
     path: str
     body: bytes
     content_type: str
+    fields: tuple[tuple[str, str], ...] = ()
 
     def to_bytes(self, port: int) -> bytes:
         """Return the request as it is sent to a port of this machine."""
         head = (
             f"POST {self.path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n"
-            f"Content-Type: {self.content_type}\r\nContent-Length: {len(self.body)}\r\n\r\n"
+            f"Content-Type: {self.content_type}\r\nContent-Length: {len(self.body)}\r\n"
+            + "".join(f"{name}: {value}\r\n" for name, value in self.fields)
         )
-        return head.encode() + self.body
+        return f"{head}\r\n".encode() + self.body
 
 
 class Connection:

@@ -17,10 +17,11 @@ _STOP_TIMEOUT_S = 10.0
 
 @dataclass(frozen=True, slots=True)
 class RunningServer:
-    """A server that listens on a port of this machine."""
+    """A server that listens on a port of this machine, and on another one for HTTP if it was told to."""
 
     port: int
     pid: int
+    http_port: int | None = None
 
 
 @contextmanager
@@ -39,7 +40,8 @@ def running(module: str, *arguments: str, environment: Mapping[str, str] | None 
     variables = os.environ | dict(environment or {})
     with subprocess.Popen(command, env=variables, stdout=subprocess.PIPE, text=True) as process:
         try:
-            yield RunningServer(_read_port(process, command), process.pid)
+            port, http_port = _read_ports(process, command)
+            yield RunningServer(port, process.pid, http_port)
         finally:
             process.terminate()
             try:
@@ -48,9 +50,9 @@ def running(module: str, *arguments: str, environment: Mapping[str, str] | None 
                 process.kill()
 
 
-def _read_port(process: subprocess.Popen[str], command: Sequence[str]) -> int:
+def _read_ports(process: subprocess.Popen[str], command: Sequence[str]) -> tuple[int, int | None]:
     assert process.stdout is not None
     for line in process.stdout:
-        if ready := re.match(r"ready: serving on .*:(\d+)$", line):
-            return int(ready[1])
+        if ready := re.match(r"ready: serving on \S*:(\d+)(?: and http://\S*:(\d+))?$", line):
+            return int(ready[1]), int(ready[2]) if ready[2] else None
     raise BenchmarkError(f"a server ended before it was ready; `{' '.join(command)}` shows why")
