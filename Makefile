@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-benchmarks test-oldest quick lint types check bench bench-decoders coverage-matrix overload soak peers gpu-check proto clean
+.PHONY: help demo test test-benchmarks test-oldest quick polyglot lint types check bench bench-decoders coverage-matrix overload soak peers gpu-check conformance proto clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -14,7 +14,7 @@ help: ## list the targets
 $(VENV)/.installed: pyproject.toml constraints.txt
 	@echo "== installing headgate and what the demo and the tests need into $(VENV) (about a minute)"
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[cpu,export,tensorflow,bench,dev,conformance]'
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[cpu,http,export,tensorflow,bench,dev,conformance]'
 	@touch $@
 
 demo: $(VENV)/.installed ## train three small Keras models, export, serve and query them
@@ -23,14 +23,17 @@ demo: $(VENV)/.installed ## train three small Keras models, export, serve and qu
 # What starts servers and puts them under load has the processors to itself; the rest shares them.
 SERVING := tests/server tests/e2e tests/benchmarks
 test: lint types $(VENV)/.installed ## lint, type check and the test suite
-	$(BIN)/pytest -m 'not benchmark' $(SERVING:%=--ignore=%) --numprocesses auto --dist loadfile
+	$(BIN)/pytest -m 'not benchmark and not polyglot' $(SERVING:%=--ignore=%) --numprocesses auto --dist loadfile
 	$(BIN)/pytest -m 'not benchmark' $(SERVING)
 
 test-benchmarks: $(VENV)/.installed ## the tests that run whole benchmarks and install peers (3 minutes)
 	$(BIN)/pytest -m benchmark
 
 quick: $(VENV)/.installed ## the tests that take no more than a few seconds
-	$(BIN)/pytest -m 'not slow and not benchmark'
+	$(BIN)/pytest -m 'not slow and not benchmark and not polyglot'
+
+polyglot: $(VENV)/.installed ## the clients of other languages, built and run, as far as their toolchains are installed
+	$(BIN)/pytest tests/polyglot
 
 lint: $(VENV)/.installed ## ruff: style and common mistakes
 	$(BIN)/ruff check .
@@ -46,8 +49,8 @@ types: $(VENV)/.installed ## mypy
 # An environment of its own; tritonclient, which needs a newer grpcio, is left out and its tests are skipped.
 test-oldest: ## the test suite with the oldest supported versions
 	$(PYTHON) -m venv .venv-oldest
-	.venv-oldest/bin/pip install --quiet --constraint constraints-oldest.txt --editable '.[cpu,export,tensorflow,bench,dev]'
-	.venv-oldest/bin/pytest --deselect tests/e2e/test_wheel.py
+	.venv-oldest/bin/pip install --quiet --constraint constraints-oldest.txt --editable '.[cpu,http,export,tensorflow,bench,dev]'
+	.venv-oldest/bin/pytest -m 'not polyglot' --deselect tests/e2e/test_wheel.py
 
 bench: $(VENV)/.installed ## requests/s, latency and CPU per request of the server and of a bare echo
 	$(BIN)/python -m headgate.benchmarks
@@ -85,5 +88,10 @@ proto: $(VENV)/.installed ## regenerate the code made from the .proto files
 	$(BIN)/python -m grpc_tools.protoc -I proto --include_imports --descriptor_set_out=proto/headgate/foreign/foreign.binpb \
 		$(sort $(wildcard proto/headgate/foreign/*.proto))
 
+# Each client gets an environment of its own under build/conformance, made when it is missing: a gigabyte from PyPI and Go's proxy.
+conformance: $(VENV)/.installed ## clients that others wrote: works or why not; writes docs/compatibility.md (10 minutes)
+	$(BIN)/python -m tests.conformance
+
 clean: ## remove what was built here
 	rm -rf $(VENV) .venv-oldest build dist *.egg-info demo-output
+	cd examples/clients && rm -rf */build */target node/node_modules node/stubs
