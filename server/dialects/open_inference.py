@@ -119,7 +119,7 @@ class OpenInferenceDialect:
         tensors = read_tensors(message, raw, self._memory, len(model.session.inputs) + 1)
         inputs, rows, group = model.inputs.bind(tensors)
         outputs = read_outputs(message, self._memory, len(model.session.outputs)) if message.outputs else ()
-        renderer = renderer_of(model, outputs, streamed)
+        renderer = renderer_of(model, outputs, streamed, rows)
         return PreparedRequest(
             model,
             inputs,

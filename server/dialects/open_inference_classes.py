@@ -31,6 +31,9 @@ class Classifier:
     """Finds the best classes of an output: by the calibrated probabilities of a head that reads it, with its labels.
 
     Where no head gives probabilities of classes, the elements of a row are ranked as they are.
+
+    Attributes:
+        count: how many of a row it finds, or fewer where a row has a free size.
     """
 
     def __init__(self, model: LoadedModel, output: TensorSpec, count: int) -> None:
@@ -58,7 +61,7 @@ class Classifier:
             raise InvalidArgumentError(
                 f"output '{output.name}' is asked for with {count} classes; ask for at most {_MAX_CLASSES}"
             )
-        self._count = count
+        self.count = count
 
     def classify(self, outputs: Outputs) -> NDArray[np.object_]:
         """Return text [rows, classes], best first: "score:index:label", without a label where none is known.
@@ -76,7 +79,7 @@ class Classifier:
                     f"output '{self._name}' has {scores.shape[1]} elements a row, of which the best are asked for; at "
                     f"most {_MAX_ROW_ELEMENTS} are ranked"
                 )
-        order = _best_first(scores, min(self._count, scores.shape[1]))
+        order = _best_first(scores, min(self.count, scores.shape[1]))
         return self._texts(np.take_along_axis(scores, order, axis=1), order)
 
     def _probabilities(self, decoder: Decoder, outputs: Outputs) -> FloatArray:

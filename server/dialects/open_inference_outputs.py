@@ -24,6 +24,8 @@ _ID = tag_of(oip.ModelInferResponse, "id")
 _RAW_OUTPUT_CONTENTS = tag_of(oip.ModelInferResponse, "raw_output_contents")
 _INFER_RESPONSE = tag_of(oip.ModelStreamInferResponse, "infer_response")
 _LENGTH = struct.Struct("<I")
+#: Of all rows of a request. Each is a text of its own, which takes about a microsecond.
+_MAX_CLASSES = 100_000
 
 
 class RequestedOutput(NamedTuple):
@@ -66,23 +68,31 @@ def _read_output(output: Any, memory: SharedMemory) -> RequestedOutput:
     return RequestedOutput(output.name, classes, None if region is None else memory.output(*region))
 
 
-def renderer_of(model: LoadedModel, outputs: tuple[RequestedOutput, ...], streamed: bool) -> Renderer:
+def renderer_of(model: LoadedModel, outputs: tuple[RequestedOutput, ...], streamed: bool, rows: int) -> Renderer:
     """Return what makes the answers; requests that want the same share it, but for those with memory of their own.
 
     Raises:
-        InvalidArgumentError: the model has no output of that name, or not with classes.
+        InvalidArgumentError: the model has no output of that name, or not with classes, or not with so many.
     """
-    if not outputs or not any(regions := [output.region for output in outputs]):
-        shared: TensorRenderer = model.renderer(TensorRenderer, outputs, streamed)
-        return shared
-    outputs = tuple([output._replace(region=None) for output in outputs])
-    return RegionRenderer(model.renderer(TensorRenderer, outputs, streamed), regions)
+    regions = [output.region for output in outputs]
+    if any(regions):
+        outputs = tuple([output._replace(region=None) for output in outputs])
+    renderer: TensorRenderer = model.renderer(TensorRenderer, outputs, streamed)
+    if rows * renderer.classes > _MAX_CLASSES:
+        raise InvalidArgumentError(
+            f"{rows} rows with {renderer.classes} classes each are asked for; ask for at most {_MAX_CLASSES} classes "
+            "in all, of fewer rows or fewer of each"
+        )
+    return RegionRenderer(renderer, regions) if any(regions) else renderer
 
 
 class TensorRenderer:
     """Writes each request's rows of the outputs as a ModelInferResponse (in a ModelStreamInferResponse if streamed).
 
     An answer is put together from serialised parts, which protobuf allows: fields may be concatenated on the wire.
+
+    Attributes:
+        classes: how many a row has at most, in all outputs that are asked for with them.
     """
 
     def __init__(self, model: LoadedModel, outputs: tuple[RequestedOutput, ...], streamed: bool) -> None:
@@ -103,6 +113,7 @@ class TensorRenderer:
             for position, output in enumerate(self._outputs)
             if output.classes
         ]
+        self.classes = sum([classifier.count for _, classifier in self._classifiers])
         self._datatypes = [
             "BYTES" if output.classes else NAMES[specs[output.name][1].datatype] for output in self._outputs
         ]

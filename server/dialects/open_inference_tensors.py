@@ -6,6 +6,7 @@ import functools
 import math
 import struct
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -141,15 +142,16 @@ def _read_numbers(tensor: Any, field: str) -> NDArray[Any]:
 def _split_strings(raw: bytes, name: str, count: int) -> NDArray[Any]:
     """Return the elements of a BYTES tensor; of more than `count`, as many as tell that they are."""
     elements: list[bytes] = []
-    position = 0
-    while position < len(raw) and len(elements) <= count:
-        start = position + _LENGTH.size
-        if start <= len(raw):
+    position, end = 0, len(raw)
+    # There may be millions of them.
+    with suppress(struct.error):
+        while position < end and len(elements) <= count:
+            start = position + 4
             position = start + _LENGTH.unpack_from(raw, position)[0]
-        if max(start, position) > len(raw):
-            raise InvalidArgumentError(
-                f"input '{name}' is no valid BYTES tensor: each element is a little-endian uint32 length and "
-                f"that many bytes, but {len(raw)} bytes end within an element"
-            )
-        elements.append(raw[start:position])
+            elements.append(raw[start:position])
+    if position > end or (position < end and len(elements) <= count):
+        raise InvalidArgumentError(
+            f"input '{name}' is no valid BYTES tensor: each element is a little-endian uint32 length and "
+            f"that many bytes, but {end} bytes end within an element"
+        )
     return text_array(elements)

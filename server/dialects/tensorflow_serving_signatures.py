@@ -93,7 +93,13 @@ class OutputsSignature(Signature):
 
 
 class HeadSignature(Signature):
-    """What a head says of tf.Examples, or of the model's own inputs."""
+    """What a head says of tf.Examples, or of the model's own inputs.
+
+    Attributes:
+        classes: how many labels with scores it gives of each row, at most.
+    """
+
+    classes = 0
 
     def __init__(self, model: LoadedModel, name: str, method: str, outputs: Sequence[TensorSpec]) -> None:
         super().__init__(name, method, [EXAMPLES], outputs)
@@ -118,9 +124,9 @@ class ClassifySignature(HeadSignature):
         """Take a head that has labels."""
         decoder: Any = model.decoders[head.name]
         self._labels: TextArray = decoder.labels
-        self._classes = min(head.multiclass.top_k or len(self._labels), len(self._labels))
-        self._options = DecodeOptions(top_k=self._classes, include_probabilities=True, confidence_level=0)
-        shape = [-1, self._classes]
+        self.classes = min(head.multiclass.top_k or len(self._labels), len(self._labels))
+        self._options = DecodeOptions(top_k=self.classes, include_probabilities=True, confidence_level=0)
+        shape = [-1, self.classes]
         classes = TensorSpec(name="classes", datatype=DataType.DATA_TYPE_STRING, shape=shape)
         scores = TensorSpec(name="scores", datatype=DataType.DATA_TYPE_FP32, shape=shape)
         super().__init__(model, head.name, CLASSIFY, [classes, scores])
@@ -138,12 +144,12 @@ class ClassifySignature(HeadSignature):
                     decided &= ~columns.abstained[:, None]
                 labels, scores = self._ranked(probabilities, decided)
             case OrdinalColumns(probabilities=np.ndarray() as probabilities):
-                labels, scores = self._ranked(probabilities, columns.ranks[:, None] == np.arange(self._classes))
+                labels, scores = self._ranked(probabilities, columns.ranks[:, None] == np.arange(self.classes))
             case MultilabelColumns(probabilities=np.ndarray() as probabilities):
                 decided = np.zeros(probabilities.shape, np.bool_)
                 decided[np.arange(len(columns)).repeat(np.diff(columns.offsets)), columns.indices] = True
                 labels, scores = self._ranked(probabilities, decided)
-                beyond = np.arange(self._classes) >= decided.sum(axis=1)[:, None]
+                beyond = np.arange(self.classes) >= decided.sum(axis=1)[:, None]
                 labels[beyond], scores[beyond] = "", 0
             case _:
                 raise TypeError(f"{type(columns).__name__} hold no labels with scores")

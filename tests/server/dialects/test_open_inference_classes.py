@@ -122,10 +122,11 @@ def classify(infer):
 
 def split(raw, shape):
     texts = []
-    while raw:
-        (length,) = struct.unpack_from("<I", raw)
-        texts.append(raw[4 : 4 + length].decode())
-        raw = raw[4 + length :]
+    end = 0
+    while end < len(raw):
+        start = end + 4
+        end = start + struct.unpack_from("<I", raw, end)[0]
+        texts.append(raw[start:end].decode())
     assert len(texts) == np.prod(shape)
     return np.array(texts, object).reshape(shape).tolist()
 
@@ -289,6 +290,17 @@ def test_more_rows_than_a_batch(classify):
 )  # fmt: skip
 def test_refused(classify, model, array, count, kind, message):
     assert refusal(classify, model, array, count, kind) == (INVALID_ARGUMENT, message)
+
+
+@pytest.mark.parametrize(("model", "columns", "each"), [("free", 1000, 1000), ("raw", 3, 3)])
+def test_too_many_in_all(classify, model, columns, each):
+    rows = 100_000 // each
+    assert len(classify(model, np.zeros((rows, columns), np.float32), 1000)) == rows
+    assert refusal(classify, model, np.zeros((rows + 1, columns), np.float32), 1000) == (
+        INVALID_ARGUMENT,
+        f"{rows + 1} rows with {each} classes each are asked for; ask for at most 100000 classes in all, of fewer rows "
+        "or fewer of each",
+    )
 
 
 def test_text_has_no_order(infer):

@@ -235,3 +235,17 @@ def test_predict_gives_the_same_as_tensors(ask):
     assert scores[0, :2].tolist() == pytest.approx(expit([2.0, 0.1]))
     assert not scores[0, 2]
     assert not scores[1:].any()
+
+
+def test_answers_of_too_many_labels(ask, tmp_path, write_model, serve):
+    labels = [f"label {i}" for i in range(5000)]
+    head = Head(name="many", output="y", activation=ACTIVATION_LOGITS, multiclass={"labels": labels})
+    graph = "g (float[batch,1] x) => (float[batch,5000] y) <int64[2] size = {1,5000}> { y = Expand(x, size) }"
+    write_model(tmp_path, "many", graph, [head])
+    server = serve(tmp_path)
+    with grpc.insecure_channel(f"127.0.0.1:{server.port}", [("grpc.max_receive_message_length", -1)]) as channel:
+        answer = call(channel, "Classify", request_of("Classify", "many", [[1.0]] * 52))
+        assert {len(row.classes) for row in answer.result.classifications} == {5000}
+        with pytest.raises(grpc.RpcError, match="53 rows came, .* 5000 classes each; send at most 52 rows") as caught:
+            call(channel, "Classify", request_of("Classify", "many", [[1.0]] * 53))
+    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
