@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from pydantic_core import to_json
 
 from headgate.server.errors import InvalidArgumentError
+from headgate.server.http.errors import HttpError
 from headgate.server.http.requests import Deadline, pack, read_body
 from headgate.server.http.schemas import Problem, parse
 from headgate.server.http.upstream import Upstream
@@ -58,7 +59,23 @@ class Gateway:
 
     async def read(self, request: Request, deadline: Deadline, schema: type[SchemaT]) -> SchemaT:
         """Read a body of JSON; an empty one is that of an empty object."""
-        return parse(schema, await self.body(request, deadline) or b"{}")
+        body = await self.body(request, deadline)
+        self.check_json(len(body))
+        return parse(schema, body or b"{}")
+
+    def check_json(self, length: int) -> None:
+        """Refuse JSON that would hold all others up while it is read.
+
+        Raises:
+            HttpError: it is longer than a quarter of the largest body.
+        """
+        most = self.max_body_bytes // 4
+        if length > most:
+            raise HttpError(
+                413,
+                f"the JSON has {length} bytes, this server reads {most} (a quarter of --max-message-mb); send less at "
+                "a time, or binary tensors",
+            )
 
     def answer(self, request: Request, body: bytes, json_length: int | None = None) -> Response:
         """Make an answer of JSON, or of so much JSON and what follows it; compressed if that is wanted."""

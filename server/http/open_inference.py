@@ -40,7 +40,9 @@ def open_inference_routes(gateway: Gateway) -> APIRouter:
     async def infer(request: Request, of: Target) -> Response:
         deadline = gateway.deadline(request)
         body = await gateway.body(request, deadline)
-        message, is_binary = read_infer_request(body, _json_length(request))
+        json_length = _json_length(request)
+        gateway.check_json(len(body) if json_length is None else json_length)
+        message, is_binary = read_infer_request(body, json_length)
         message.model_name, message.model_version = of.model, of.version
         response = await while_connected(request, gateway.upstream.infer(message, deadline))
         return gateway.answer(request, *write_infer_answer(response, is_binary))

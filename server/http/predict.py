@@ -15,7 +15,7 @@ from headgate.server.errors import InvalidArgumentError
 from headgate.server.http.arrays import array_of
 from headgate.server.http.gateway import PROBLEMS, Gateway, Target, add_model_route, body_of
 from headgate.server.http.requests import Deadline, while_connected
-from headgate.server.http.schemas import PredictAnswer, PredictRequest
+from headgate.server.http.schemas import MOST_ENTRIES, PredictAnswer, PredictRequest
 from headgate.server.http.upstream import Upstream
 from headgate.v1 import GetModelRequest, GetModelResponse, PredictResponse
 from headgate.v1.features import columns_of
@@ -95,11 +95,13 @@ class Predictor:
 
 def _arrays(inputs: Any) -> Any:
     """Return an array, or an array for each name: of an input, or of a feature."""
-    if isinstance(inputs, list):
-        try:
-            inputs = columns_of(inputs) or inputs
-        except ValueError as error:
-            raise InvalidArgumentError(f"the rows cannot be read as features: {error}") from None
+    named = inputs[0] if isinstance(inputs, list) and inputs else inputs
+    if isinstance(named, Mapping) and len(named) > MOST_ENTRIES:
+        raise InvalidArgumentError(f"the inputs have {len(named)} names; at most {MOST_ENTRIES} are taken")
+    try:
+        inputs = columns_of(inputs) or inputs
+    except ValueError as error:
+        raise InvalidArgumentError(f"the rows cannot be read as features: {error}") from None
     if isinstance(inputs, Mapping):
         return {name: array_of(value, name) for name, value in inputs.items()}
     return array_of(inputs, "inputs")

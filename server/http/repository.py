@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Request, Response
 from pydantic import Field
@@ -10,7 +10,7 @@ from pydantic import Field
 from headgate.server.http.gateway import PROBLEMS, Gateway, body_of, decode_base64, json_answer
 from headgate.server.http.messages import plain
 from headgate.server.http.requests import while_connected
-from headgate.server.http.schemas import Int64, ProtocolSchema
+from headgate.server.http.schemas import SMALL, Int64, ProtocolSchema
 
 _KINDS = {bool: "bool_param", int: "int64_param", str: "string_param"}
 
@@ -24,7 +24,7 @@ class IndexRequest(ProtocolSchema):
 class RepositoryRequest(ProtocolSchema):
     """How to load or unload a model."""
 
-    parameters: dict[str, bool | Int64 | str] = Field(default={})
+    parameters: Annotated[dict[str, bool | Int64 | str], SMALL] = Field(default={})
 
 
 def repository_routes(gateway: Gateway) -> APIRouter:

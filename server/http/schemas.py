@@ -2,15 +2,37 @@
 
 from __future__ import annotations
 
+import gc
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_type_hints
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    create_model,
+    model_validator,
+)
 from pydantic_core import from_json
 
 from headgate.client import Options
 from headgate.server.errors import InvalidArgumentError
 
-Parameters = dict[str, bool | int | float | str]
+#: Of an object or a list, but for those that hold tensors.
+MOST_ENTRIES = 4096
+
+
+def _check_size(value: Any) -> Any:
+    """Refuse what has so many entries that to say what is wrong with each would take gigabytes."""
+    if isinstance(value, dict | list) and len(value) > MOST_ENTRIES:
+        raise ValueError(f"{len(value)} entries are too many; at most {MOST_ENTRIES} are taken")
+    return value
+
+
+#: For the type of an object or a list.
+SMALL = BeforeValidator(_check_size)
+Parameters = Annotated[dict[str, bool | int | float | str], SMALL]
 Int64 = Annotated[int, Field(ge=-(2**63), lt=2**63)]
 Uint64 = Annotated[int, Field(ge=0, lt=2**64)]
 #: So many problems of a body are told.
@@ -21,6 +43,8 @@ class Schema(BaseModel):
     """JSON whose types are not converted."""
 
     model_config = ConfigDict(strict=True, extra="forbid")
+
+    _check_size = model_validator(mode="before")(_check_size)
 
 
 class ProtocolSchema(Schema):
@@ -34,7 +58,7 @@ class InputTensor(ProtocolSchema):
 
     name: str
     datatype: str
-    shape: list[Int64]
+    shape: Annotated[list[Int64], SMALL]
     parameters: Parameters = {}
     data: list[Any] | None = Field(default=None, description="Elements in row-major order, flat or nested.")
 
@@ -51,8 +75,10 @@ class InferRequest(ProtocolSchema):
 
     id: str = ""
     parameters: Parameters = {}
-    inputs: list[InputTensor]
-    outputs: list[RequestedOutput] = Field(default=[], description="All of them, if there are none here.")
+    inputs: Annotated[list[InputTensor], SMALL]
+    outputs: Annotated[list[RequestedOutput], SMALL] = Field(
+        default=[], description="All of them, if there are none here."
+    )
 
 
 class OutputTensor(Schema):
@@ -79,7 +105,7 @@ if TYPE_CHECKING:
     DecodeOptions = Schema
 else:
     # The options of the Python client.
-    _OPTIONS = {name: (hint | None, None) for name, hint in get_type_hints(Options).items()}
+    _OPTIONS = {name: (Annotated[hint | None, SMALL], None) for name, hint in get_type_hints(Options).items()}
     DecodeOptions = create_model("DecodeOptions", __base__=Schema, __doc__=Options.__doc__, **_OPTIONS)
 
 
@@ -119,15 +145,19 @@ def parse(schema: type[SchemaT], body: bytes) -> SchemaT:
     Raises:
         InvalidArgumentError: it is no JSON, or not of the schema.
     """
+    # Otherwise it would look for cycles among millions of lists, again and again.
+    gc.disable()
     try:
         parsed = from_json(body)
     except ValueError as error:
         raise InvalidArgumentError(f"the body is no valid JSON: {error}") from None
+    finally:
+        gc.enable()
     try:
         return schema.model_validate(parsed)
     except ValidationError as error:
         problems = [
-            f"{'.'.join(map(str, problem['loc'])) or 'body'}: {problem['msg']}"
+            f"{'.'.join(map(str, problem['loc'])) or 'body'}: {problem['msg'].removeprefix('Value error, ')}"
             for problem in error.errors(include_url=False, include_input=False, include_context=False)
         ]
         more = f" ({len(problems) - _MOST_PROBLEMS} more)" if len(problems) > _MOST_PROBLEMS else ""

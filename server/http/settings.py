@@ -8,7 +8,7 @@ from fastapi import APIRouter, Request, Response
 from pydantic import Field
 
 from headgate.server.http.gateway import PROBLEMS, Gateway, body_of, json_answer
-from headgate.server.http.schemas import Schema
+from headgate.server.http.schemas import SMALL, Schema
 from headgate.server.http.tensors import plain_parameters
 
 #: A list in JSON, however many values it has.
@@ -19,7 +19,7 @@ _KINDS = {bool: "bool_param", int: "uint32_param", str: "string_param"}
 class TraceSettings(Schema, extra="allow"):
     """Settings by name: a text, or a list of texts; null for the default."""
 
-    __pydantic_extra__: dict[str, str | list[str] | None]
+    __pydantic_extra__: dict[str, str | Annotated[list[str], SMALL] | None]
 
 
 class LogSettings(Schema, extra="allow"):

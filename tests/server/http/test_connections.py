@@ -129,6 +129,15 @@ class TestBodies:
             "the body has more than 2 MiB, which is this server's limit (--max-message-mb)",
         )
 
+    def test_json_that_is_too_large(self, service):
+        for path in (self.PATH, "/v2/models/iris/predict", "/v2/repository/index"):
+            answer = service.post(path, b" " * (MIB // 2 + 1))
+            assert (answer.status, answer.error) == (
+                413,
+                "the JSON has 524289 bytes, this server reads 524288 (a quarter of --max-message-mb); send less at a "
+                "time, or binary tensors",
+            )
+
     def test_bombs(self, service):
         bomb = gzip.compress(b" " * 50 * MIB)
         assert len(bomb) < MIB

@@ -91,6 +91,7 @@ class TestErrors:
             ("iris/versions/one", {"inputs": FLOWERS}, 400, "the model version is 'one'; give a positive integer"),
             ("price", {"inputs": [{"area": 1}, {"rooms": 1}]}, 400, "the rows cannot be read as features: one row has"),
             ("price", {"inputs": {"area": [1]}}, 400, "'rooms'"),
+            ("price", {"inputs": [dict.fromkeys(map(str, range(5000)), 1)]}, 400, "the inputs have 5000 names"),
             ("same_float", {"inputs": [[1, 2, 3]]}, 400, "model 'same_float' has no heads"),
             ("nothing", {"inputs": FLOWERS}, 404, "there is no model 'nothing'"),
         ],

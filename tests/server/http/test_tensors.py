@@ -213,6 +213,8 @@ def test_sizes_that_lie():
         (b"9" * 100_000, "number out of range"),
         (b'{"id": "\\ud800"}', "hex escape"),
         (b"[]", "body: Input should be a valid dictionary"),
+        (b'{"inputs": [' + b"1," * 5000 + b"1]}", "inputs: 5001 entries are too many; at most 4096 are taken"),
+        (json.dumps(dict.fromkeys(map(str, range(5000)))).encode(), "body: 5000 entries are too many; at most 4096"),
         (b'{"id": 5, "inputs": {}}', "id: Input should be a valid string; inputs: Input should be a valid list"),
     ],
 )
