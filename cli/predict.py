@@ -1,7 +1,9 @@
 """`headgate predict`: ask a server."""
 
 import json
+import math
 from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -9,8 +11,13 @@ import typer
 from headgate.cli.errors import CommandError
 
 if TYPE_CHECKING:
+    import grpc
+
     from headgate.client import Predictions
     from headgate.v1 import Head, Signature
+
+
+_TLS = "TLS"
 
 
 class Masks(StrEnum):
@@ -61,6 +68,29 @@ def predict(
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
     timeout: Annotated[float, typer.Option(min=0, help="Seconds to wait for the server.")] = 30.0,
+    tls: Annotated[bool, typer.Option("--tls", help="Connect over TLS.", rich_help_panel=_TLS)] = False,
+    tls_ca: Annotated[
+        Path | None,
+        typer.Option(
+            help="TLS: trust these roots (PEM) instead of those that gRPC brings.",
+            show_default=False,
+            rich_help_panel=_TLS,
+        ),
+    ] = None,
+    tls_cert: Annotated[
+        Path | None,
+        typer.Option(
+            help="Mutual TLS: the certificate (chain) to show the server, PEM.",
+            show_default=False,
+            rich_help_panel=_TLS,
+        ),
+    ] = None,
+    tls_key: Annotated[
+        Path | None,
+        typer.Option(
+            help="The private key of --tls-cert, PEM, not encrypted.", show_default=False, rich_help_panel=_TLS
+        ),
+    ] = None,
 ) -> None:
     """Ask a server for predictions and print them, one line a row.
 
@@ -75,12 +105,15 @@ def predict(
       headgate predict heart --input '{"age": 61, "sex": 1, "bmi": 21.5}'
       headgate predict streets --input photo.npy --masks run-lengths --json
       cat rows.json | headgate predict iris --url gpu1:8001 --input -
+      headgate predict iris --input flowers.csv --url gpu1:8001 --tls-ca ca.pem
+
+    JSON has no infinity and no NaN: null stands for them.
     """
     from headgate.cli.arrays import read_inputs
     from headgate.client import Client, UnavailableError
 
     try:
-        with Client(url, timeout_s=timeout) as client:
+        with Client(url, timeout_s=timeout, credentials=_credentials(tls, tls_ca, tls_cert, tls_key)) as client:
             signature = client.model(model, version).signature
             predictions = client.predict(
                 model,
@@ -99,9 +132,45 @@ def predict(
         raise CommandError(f"{url}: {error}") from error
     if as_json:
         answer = {"model": predictions.model, "version": predictions.version, "predictions": predictions.to_dicts()}
-        print(json.dumps(answer, ensure_ascii=False, indent=2))
+        print(json.dumps(_finite(answer), ensure_ascii=False, indent=2, allow_nan=False))
     else:
         _print_table(predictions, signature)
+
+
+def _credentials(
+    tls: bool, ca: Path | None, certificate: Path | None, key: Path | None
+) -> "grpc.ChannelCredentials | None":
+    import ssl
+
+    import grpc
+
+    if (certificate is None) != (key is None):
+        raise CommandError("a client's certificate takes its key: give both --tls-cert and --tls-key")
+    if not tls and ca is certificate is None:
+        return None
+    pem = [file.read_bytes() if file else None for file in (ca, key, certificate)]
+    # What grpc says of files that it cannot use is that the server cannot be reached; OpenSSL is clearer.
+    context = ssl.create_default_context()
+    try:
+        if ca:
+            context.load_verify_locations(ca)
+        if certificate:
+            context.load_cert_chain(certificate, key, password=lambda: b"")
+    except ssl.SSLError as error:
+        files = ", ".join(str(file) for file in (ca, certificate, key) if file)
+        raise CommandError(
+            f"{files} cannot be used: {error.reason or error}; give PEM files, a certificate and its key, not encrypted"
+        ) from error
+    return grpc.ssl_channel_credentials(*pem)
+
+
+def _finite(value: Any) -> Any:
+    """Return plain values with None for the numbers that JSON does not have."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: _finite(each) for key, each in value.items()}
+    return [_finite(each) for each in value] if isinstance(value, list) else value
 
 
 def _print_table(predictions: "Predictions", signature: "Signature") -> None:

@@ -18,6 +18,7 @@ from headgate.client.channel import (
     EndOfInputs,
     channel_options,
     error_from_rpc,
+    open_channel,
     outcome_of,
 )
 from headgate.client.errors import HeadgateError, InvalidRequestError, NotFoundError
@@ -60,11 +61,7 @@ class AsyncClient:
     ) -> None:
         self._target = target
         self.timeout_s = timeout_s
-        settings = {"options": channel_options(options, retry), "compression": compression}
-        if credentials is None:
-            self._channel = grpc.aio.insecure_channel(target, **settings)
-        else:
-            self._channel = grpc.aio.secure_channel(target, credentials, **settings)
+        self._channel = open_channel(grpc.aio, target, credentials, channel_options(options, retry), compression)
         self._stub: Any = PredictionServiceStub(self._channel)  # type: ignore[no-untyped-call]
         self._described: dict[tuple[str, int], GetModelResponse] = {}
 
@@ -210,6 +207,10 @@ class AsyncClient:
         response: GetModelResponse = await self._call(self._stub.GetModel, request, timeout_s)
         self._described[name, version] = response
         return response
+
+    async def described(self, name: str, version: int = 0, *, timeout_s: float | None = None) -> GetModelResponse:
+        """Return what `model` returned last; ask if it has not yet."""
+        return self._described.get((name, version)) or await self.model(name, version, timeout_s=timeout_s)
 
     async def wait_until_ready(
         self, timeout_s: float = DEFAULT_TIMEOUT_S, *, model: str = "", version: int = 0

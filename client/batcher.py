@@ -27,8 +27,8 @@ MAX_CONCURRENT_CALLS = 2
 _FAULTS = (InvalidRequestError, NotFoundError, ModelFailedError)
 
 
-class _Question:
-    """What all calls of a batcher ask, and who waits for an answer."""
+class _AnyBatcher:
+    """What a batcher asks, and who waits for an answer."""
 
     def __init__(
         self, model: str, version: int, max_batch_size: int, max_concurrent_calls: int, options: Options
@@ -40,13 +40,11 @@ class _Question:
         self._model = model
         self._version = version
         self._options = options
-        self._described: GetModelResponse | None = None
         self._waiting = WaitingList(max_batch_size)
         self._free_calls = max_concurrent_calls
         self._closed = False
 
     def _request(self, described: GetModelResponse, inputs: Inputs) -> PredictRequest:
-        self._described = described
         return build_request(described, self._model, self._version, inputs, self._options)
 
     def _check_open(self) -> None:
@@ -54,7 +52,7 @@ class _Question:
             raise ValueError("the batcher is closed")
 
 
-class Batcher(_Question):
+class Batcher(_AnyBatcher):
     """Sends what many threads ask for at the same time together; made by `Client.batcher`.
 
     A call that comes alone goes alone, at once. Those that come while others are under way go together as soon as one
@@ -99,7 +97,7 @@ class Batcher(_Question):
         timeout_s = self._client.timeout_s if timeout_s is None else timeout_s
         deadline = time.monotonic() + timeout_s if timeout_s is not None else None
         with suppress(*_FAULTS):
-            described = self._described or self._client.model(self._model, self._version, timeout_s=timeout_s)
+            described = self._client.described(self._model, self._version, timeout_s=timeout_s)
             answer: Future[Predictions] = Future()
             waiting = Waiting(self._request(described, inputs), deadline, answer)
             with self._lock:
@@ -113,7 +111,6 @@ class Batcher(_Question):
             except TimeoutError:
                 answer.cancel()
                 raise no_answer_error(timeout_s or 0) from None
-        self._described = None
         return self._client.predict(
             self._model, inputs, version=self._version, timeout_s=time_left(deadline), **self._options
         )
@@ -131,7 +128,7 @@ class Batcher(_Question):
                 settle(together, error)
 
 
-class AsyncBatcher(_Question):
+class AsyncBatcher(_AnyBatcher):
     """Sends what many tasks ask for at the same time together; made by `AsyncClient.batcher`. See `Batcher`."""
 
     def __init__(
@@ -165,7 +162,7 @@ class AsyncBatcher(_Question):
         timeout_s = self._client.timeout_s if timeout_s is None else timeout_s
         deadline = time.monotonic() + timeout_s if timeout_s is not None else None
         with suppress(*_FAULTS):
-            described = self._described or await self._client.model(self._model, self._version, timeout_s=timeout_s)
+            described = await self._client.described(self._model, self._version, timeout_s=timeout_s)
             answer: asyncio.Future[Predictions] = asyncio.get_running_loop().create_future()
             waiting = Waiting(self._request(described, inputs), deadline, answer)
             self._check_open()
@@ -180,7 +177,6 @@ class AsyncBatcher(_Question):
                     return await answer
             except TimeoutError:
                 raise no_answer_error(timeout_s or 0) from None
-        self._described = None
         return await self._client.predict(
             self._model, inputs, version=self._version, timeout_s=time_left(deadline), **self._options
         )

@@ -19,6 +19,7 @@ from headgate.client.channel import (
     EndOfInputs,
     channel_options,
     error_from_rpc,
+    open_channel,
     outcome_of,
 )
 from headgate.client.errors import HeadgateError, InvalidRequestError, NotFoundError
@@ -66,11 +67,7 @@ class Client:
     ) -> None:
         self._target = target
         self.timeout_s = timeout_s
-        settings = {"options": channel_options(options, retry), "compression": compression}
-        if credentials is None:
-            self._channel = grpc.insecure_channel(target, **settings)
-        else:
-            self._channel = grpc.secure_channel(target, credentials, **settings)
+        self._channel = open_channel(grpc, target, credentials, channel_options(options, retry), compression)
         self._stub: Any = PredictionServiceStub(self._channel)  # type: ignore[no-untyped-call]
         self._described: dict[tuple[str, int], GetModelResponse] = {}
 
@@ -254,6 +251,10 @@ class Client:
         )
         self._described[name, version] = response
         return response
+
+    def described(self, name: str, version: int = 0, *, timeout_s: float | None = None) -> GetModelResponse:
+        """Return what `model` returned last; ask if it has not yet."""
+        return self._described.get((name, version)) or self.model(name, version, timeout_s=timeout_s)
 
     def wait_until_ready(self, timeout_s: float = DEFAULT_TIMEOUT_S, *, model: str = "", version: int = 0) -> None:
         """Return as soon as the server says that it is serving, and that `model`, if one is given, is ready.

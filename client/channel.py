@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from grpc import RpcError, StatusCode
+import grpc
 
 from headgate.client.errors import DeadlineExceededError, HeadgateError, UnavailableError, error_from_status
 from headgate.client.predictions import Predictions
@@ -43,18 +43,31 @@ def channel_options(options: ChannelOptions | None, retry: RetryPolicy | None) -
     return [*(options or ()), *retries, *_CHANNEL_OPTIONS]
 
 
-def error_from_rpc(error: RpcError, timeout_s: float | None = None) -> HeadgateError:
+def open_channel(
+    api: Any,
+    target: str,
+    credentials: grpc.ChannelCredentials | None,
+    options: ChannelOptions,
+    compression: grpc.Compression | None,
+) -> Any:
+    """Open a channel of `grpc` or `grpc.aio`."""
+    if credentials is None:
+        return api.insecure_channel(target, options=options, compression=compression)
+    return api.secure_channel(target, credentials, options=options, compression=compression)
+
+
+def error_from_rpc(error: grpc.RpcError, timeout_s: float | None = None) -> HeadgateError:
     """Make the exception of a call that failed; it had `timeout_s` for its answer."""
     code, details = error.code(), error.details()
     # gRPC's own words where the server said nothing.
-    if code is StatusCode.DEADLINE_EXCEEDED and details == "Deadline Exceeded" and timeout_s is not None:
+    if code is grpc.StatusCode.DEADLINE_EXCEEDED and details == "Deadline Exceeded" and timeout_s is not None:
         return no_answer_error(timeout_s)
     return error_from_status(code, details)
 
 
 def no_answer_error(timeout_s: float) -> DeadlineExceededError:
     """Make the exception of a call for which nobody waits any longer."""
-    return DeadlineExceededError(f"there was no answer within {timeout_s:g} s")
+    return DeadlineExceededError(f"there was no answer within {timeout_s:.3g} s")
 
 
 @dataclass(frozen=True)

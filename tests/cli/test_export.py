@@ -167,14 +167,13 @@ def test_json(run, keras_files, tmp_path):
 
 
 def test_triton_config_beside_the_versions(run, refused, keras_files, tmp_path):
-    from headgate.server.config import ModelConfig
-    from headgate.server.repository import _scan
+    from headgate.server.model_folder import find_models
 
     arguments = ("export", keras_files / "iris.keras", tmp_path, "--triton-config", "--labels", "a,b,c")
     assert run(*arguments).code == 0
     assert (tmp_path / "iris" / "species_labels.txt").read_text() == "a\nb\nc\n"
     assert 'label_filename: "species_labels.txt"' in (tmp_path / "iris" / "config.pbtxt").read_text()
-    assert [entry.name for entry in _scan(tmp_path, ModelConfig())] == ["iris"]
+    assert [folder.name for folder in find_models(tmp_path)] == ["iris"]
     (tmp_path / "iris" / "config.pbtxt").write_text("max_batch_size: 8")
     assert "leave --triton-config out" in refused(*arguments)
     assert not (tmp_path / "iris" / "2").exists()

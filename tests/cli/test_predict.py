@@ -5,6 +5,7 @@ import keras
 import numpy as np
 import onnx.parser
 import pytest
+import trustme
 from onnx import helper
 
 from headgate.server import Server, ServerSettings
@@ -146,6 +147,16 @@ def test_options_that_change_what_is_answered(ask_four):
     assert (joint["points"][1], joint["relative"]) == ({"name": "right", "x": 0.027655, "y": 0.08}, True)
 
 
+def test_json_has_no_infinity(run, url):
+    ended = run("predict", "house", "--input", '{"area": [[1e999]], "rooms": [[1]]}', "--url", url, "--json")
+
+    def refuse(constant):
+        raise AssertionError(f"{constant} is no JSON")
+
+    [row] = json.loads(ended.out, parse_constant=refuse)["predictions"]
+    assert row["price"]["values"] == [{"unit": "EUR", "value": None}]
+
+
 def test_masks_of_no_such_kind(run, four):
     ended = run("predict", "four", "-i", "[[1, 2, 3, 4]]", "--url", four, "--masks", "polygons")
     assert ended.code == 2
@@ -216,3 +227,64 @@ def test_files_that_cannot_be_read(refused, url, tmp_path, name, content, messag
 def test_no_server(refused):
     line = refused("predict", "iris", "--input", "[[1]]", "--url", "localhost:1")
     assert line.startswith("error: localhost:1: ")
+
+
+@pytest.fixture(scope="module")
+def pem(tmp_path_factory):
+    """A folder of certificates and keys."""
+    folder = tmp_path_factory.mktemp("tls")
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(str(folder / "ca.pem"))
+    for name in ("localhost", "client@example.org"):
+        certificate = authority.issue_cert(name)
+        certificate.private_key_pem.write_to_path(str(folder / f"{name}-key.pem"))
+        certificate.cert_chain_pems[0].write_to_path(str(folder / f"{name}.pem"))
+    (folder / "text.pem").write_text("no PEM")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def secure(repository, pem):
+    """Where a server listens that wants its clients' certificates too."""
+    settings = ServerSettings(
+        repository=repository,
+        port=0,
+        tls_cert=pem / "localhost.pem",
+        tls_key=pem / "localhost-key.pem",
+        tls_client_ca=pem / "ca.pem",
+    )
+    server = Server(settings)
+    server.start()
+    yield f"localhost:{server.port}"
+    server.stop()
+
+
+class TestTls:
+    def test_mutual(self, ask, secure, pem):
+        certificate = (
+            "--tls-cert",
+            pem / "client@example.org.pem",
+            "--tls-key",
+            pem / "client@example.org-key.pem",
+        )
+        assert len(ask("iris", json.dumps(FLOWERS), "--url", secure, "--tls-ca", pem / "ca.pem", *certificate)) == 2
+
+    @pytest.mark.parametrize("flags", [[], ["--tls"], ["--tls-ca", "ca.pem"]])
+    def test_a_server_that_is_not_trusted_or_does_not_trust(self, refused, secure, pem, flags):
+        flags = [pem / flag if flag.endswith("pem") else flag for flag in flags]
+        line = refused("predict", "iris", "--input", "[[1]]", "--url", secure, *flags)
+        assert line.startswith(f"error: {secure}: ")
+
+    @pytest.mark.parametrize(
+        ("flags", "message"),
+        [
+            (["--tls-cert", "localhost.pem"], "give both --tls-cert and --tls-key"),
+            (["--tls-key", "localhost-key.pem"], "give both --tls-cert and --tls-key"),
+            (["--tls-ca", "nothing.pem"], "nothing.pem: No such file or directory"),
+            (["--tls-ca", "text.pem"], "text.pem cannot be used: "),
+            (["--tls-cert", "localhost.pem", "--tls-key", "client@example.org-key.pem"], "cannot be used: "),
+        ],
+    )
+    def test_files_that_cannot_be_used(self, refused, pem, flags, message):
+        flags = [pem / flag if flag.endswith("pem") else flag for flag in flags]
+        assert message in refused("predict", "iris", "--input", "[[1]]", "--url", "localhost:1", *flags)

@@ -277,8 +277,7 @@ class TestPatience:
     def test_the_clients_own_patience(self, open_batcher, server, proxy, timeout_s):
         through = proxy(server.port)
         batcher = open_batcher(through.target, "churn", {"timeout_s": timeout_s})
-        with Client(f"localhost:{server.port}") as client:
-            batcher.batcher._described = client.model("churn")
+        batcher.ask([ROW], timeout_s=30)
         through.flowing.clear()
         with ThreadPoolExecutor(1) as threads:
             outcomes = threads.submit(batcher.ask, [ROW] * 3)
@@ -315,10 +314,9 @@ class TestEnd:
             while len(batcher.sent) == 1:
                 time.sleep(0.001)
             batcher.close()
-            outcomes = answers.result()
+            kinds = {type(outcome) for outcome in answers.result()}
         # Some may have come after it was closed.
-        assert {type(outcome) for outcome in outcomes} <= {Predictions, ValueError}
-        assert isinstance(outcomes[0], Predictions) or len(batcher.sent) > 1
+        assert Predictions in kinds <= {Predictions, ValueError}
         [late] = batcher.ask([ROW])
         assert isinstance(late, ValueError)
         assert str(late) == "the batcher is closed"
