@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-benchmarks test-oldest quick polyglot lint types check bench bench-decoders coverage-matrix overload soak peers gpu-check conformance proto clean
+.PHONY: help demo test test-benchmarks test-oldest quick polyglot lint types check bench bench-client bench-decoders coverage-matrix overload soak fuzz peers gpu-check conformance proto clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -21,7 +21,7 @@ demo: $(VENV)/.installed ## train three small Keras models, export, serve and qu
 	$(BIN)/python examples/demo.py
 
 # What starts servers and puts them under load has the processors to itself; the rest shares them.
-SERVING := tests/server tests/e2e tests/benchmarks
+SERVING := tests/server tests/e2e tests/benchmarks tests/fuzz
 test: lint types $(VENV)/.installed ## lint, type check and the test suite
 	$(BIN)/pytest -m 'not benchmark and not polyglot' $(SERVING:%=--ignore=%) --numprocesses auto --dist loadfile
 	$(BIN)/pytest -m 'not benchmark' $(SERVING)
@@ -55,6 +55,9 @@ test-oldest: ## the test suite with the oldest supported versions
 bench: $(VENV)/.installed ## requests/s, latency and CPU per request of the server and of a bare echo
 	$(BIN)/python -m headgate.benchmarks
 
+bench-client: $(VENV)/.installed ## ways to ask for single rows with the Python client (3 minutes)
+	$(BIN)/python -m headgate.benchmarks.client
+
 bench-decoders: $(VENV)/.installed ## the decoders beside their floors and what people use (2 minutes)
 	$(BIN)/python -m headgate.benchmarks.decoders
 
@@ -66,6 +69,9 @@ overload: $(VENV)/.installed ## goodput, refusals and recovery at up to four tim
 
 soak: $(VENV)/.installed ## whether memory stays where it is: ten minutes of mixed traffic
 	$(BIN)/python -m headgate.benchmarks.soak
+
+fuzz: $(VENV)/.installed ## 100,000 bad inputs of all kinds, and what a client of good requests sees of them (10 minutes)
+	$(BIN)/python -m headgate.benchmarks.fuzz
 
 # An environment of its own, with onnxruntime-gpu; GPU_PYTHON=python3 takes one that has all of it.
 GPU_PYTHON ?= .venv-gpu/bin/python

@@ -97,9 +97,11 @@ class ModelInput:
         self.item_shape = tuple(spec.shape[1:])
         self.is_fixed = all(size >= 0 for size in self.item_shape)
         self.is_text = spec.datatype == _STRING
+        self._is_bool = spec.datatype == DataType.DATA_TYPE_BOOL
         self._row_elements = math.prod(self.item_shape) if self.is_fixed else 0
         self._features = list(meaning.tabular.feature_names) if meaning else []
         self.vocabulary = Vocabulary.of(meaning)
+        self.checks_elements = self._is_bool or self.vocabulary is not None
 
     def bind(self, tensor: GivenTensor) -> tuple[InputBuffer, tuple[int, ...]]:
         """Check a tensor; return its elements and its full shape.
@@ -145,6 +147,9 @@ class ModelInput:
                 f"input '{self.name}' of {data_type_name(self.data_type)} {format_shape(shape)} "
                 f"takes {expected} bytes, {len(data)} came"
             )
+        # What else a byte may hold is neither true nor false, and would be sent back as it came.
+        if self._is_bool and data and (largest := np.frombuffer(data, np.uint8).max()) > 1:
+            raise InvalidArgumentError(f"input '{self.name}' of BOOL has a byte of {largest}; send 0 or 1")
         return data
 
     def _convert(self, array: NDArray[Any]) -> InputBuffer:
@@ -257,7 +262,7 @@ class ModelInputs:
         by_input = {meaning.input: meaning for meaning in meanings}
         self.inputs = [ModelInput(spec, by_input.get(spec.name)) for spec in specs]
         #: Whether single elements of requests are checked, and not just their number and type.
-        self.checks_elements = any(model_input.vocabulary is not None for model_input in self.inputs)
+        self.checks_elements = any(model_input.checks_elements for model_input in self.inputs)
         self.padding = ModelPadding(paddings, specs, outputs)
         self._joiners = [
             InputJoiner(index, spec, self.padding.fills.get(index), pad_to_bucket) for index, spec in enumerate(specs)

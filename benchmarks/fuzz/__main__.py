@@ -29,7 +29,6 @@ _MIB = 2**20
 def main(
     inputs: Annotated[int, typer.Option(help="How many, about.", min=1000)] = 100_000,
     seed: Annotated[int, typer.Option(help="The same inputs for the same number.")] = 0,
-    transport: Annotated[str, typer.Option(help="The server's --transport.")] = "auto",
     json_file: Annotated[
         Path | None,
         typer.Option("--json", help="Write all figures and faults to this file.", dir_okay=False, show_default=False),
@@ -45,7 +44,7 @@ def main(
     machine = describe_machine()
     with tempfile.TemporaryDirectory(prefix="headgate-fuzz-") as folder:
         campaign = Campaign(inputs, seed, Path(folder), lambda text: progress.print(f"[dim]{text}"))
-        report = campaign.run("--transport", transport)
+        report = campaign.run()
     report.faults += _growth(report)
     console.print(f"{machine['cpu']}, {machine['processors']} processors, load average {machine['load_average_1min']}")
     console.print(_table(report))
@@ -59,7 +58,7 @@ def main(
     if json_file is not None:
         json_file.write_text(to_json(report) + "\n")
     for fault in report.faults:
-        console.print(f"[red]{fault}", markup=True, highlight=False)
+        console.print(fault, style="red", markup=False, highlight=False)
     if report.faults:
         raise typer.Exit(1)
 

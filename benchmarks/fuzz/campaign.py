@@ -12,7 +12,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from multiprocessing.shared_memory import SharedMemory
@@ -31,6 +31,7 @@ from headgate.benchmarks.fuzz.recognition import compare, request_caches
 from headgate.benchmarks.fuzz.seeds import HTTP_BODIES, MEMORY_BYTES, infer_request, valid_requests
 from headgate.benchmarks.fuzz.services import find_targets
 from headgate.benchmarks.resources import Resources, read_resources
+from headgate.foreign import open_inference as oip
 from headgate.server import Server, ServerSettings
 
 #: How inputs are shared among the attacks that can have any number of them.
@@ -42,9 +43,11 @@ _FIELD_BYTES = 2**20
 _STOP_TIMEOUT_S = 60.0
 _NOTHING = Resources(0, 0, 0, 0)
 #: What a server may write to stderr: what a client had it log, and models that failed on an input.
-_EXPECTED_LINE = re.compile(r"\S+ \S+ (INFO|DEBUG|WARNING|ERROR \S*batch_runner: lookup/1 failed on request) ")
+_EXPECTED_LINE = re.compile(
+    r"\S+ \S+ (INFO|DEBUG|WARNING|ERROR (worker \d+ )?\S*batch_runner: lookup/1 failed on request) "
+)
 GOOD = infer_request("classes", "FP32", [1, 4], bytes(16))
-_LARGE = infer_request("bytes", "UINT8", [10**6, 3], bytes(3 * 10**6))
+LARGE = infer_request("bytes", "UINT8", [10**6, 3], bytes(3 * 10**6))
 
 
 @dataclass(slots=True)
@@ -92,7 +95,9 @@ class Report:
 
 
 @dataclass(frozen=True, slots=True)
-class _RunningServer:
+class RunningServer:
+    """A server under attack; `http_port` is 0 if it has none."""
+
     port: int
     http_port: int
     pid: int
@@ -107,15 +112,14 @@ class Campaign:
         self._inputs = inputs
         self._seed = seed
         self._repository = folder / "models"
-        self._folder = folder
         self._say = say
         write_repository(self._repository)
 
-    def run(self, *arguments: str) -> Report:
-        """Run all attacks; the main one on a server with more arguments of the command line."""
+    def run(self) -> Report:
+        """Run all attacks."""
         memory = SharedMemory(f"headgate-fuzz-{os.getpid()}", create=True, size=MEMORY_BYTES)
         try:
-            self._attack_server(f"/{memory.name}", arguments)
+            self._attack_server(f"/{memory.name}")
             self._attack_transient_models(f"/{memory.name}")
         finally:
             memory.close()
@@ -123,17 +127,20 @@ class Campaign:
         self._attack_recognition()
         return self.report
 
-    def _attack_server(self, memory_key: str, arguments: tuple[str, ...]) -> None:
-        with self._serving("--allow-shared-memory", *arguments) as server, _channel(server.port) as channel:
+    def _attack_server(self, memory_key: str) -> None:
+        with (
+            serving(self._repository, ["--allow-shared-memory"], self.report.faults) as server,
+            open_channel(server.port) as channel,
+        ):
             url, rng = f"127.0.0.1:{server.port}", random.Random(self._seed)
             attack = Attack(channel, find_targets(channel), valid_requests(channel, memory_key), self._seed)
             self._say("a first round, until memory has settled")
             attack.send_changed(round(_WARMUP * self._inputs), 0.3)
             attack.send_enlarged(_FIELD_BYTES)
             self._send_bad_calls(server.port)
-            for flood in floods(GOOD, _LARGE).values():
+            for flood in floods(GOOD, LARGE).values():
                 flood(server.port)
-            self.report.settled = read_resources(server.pid)
+            self.report.settled = _resources(server, channel)
             with Bystander(url) as bystander:
                 first = len(self.report.phases)
                 self._phase("calm", lambda: time.sleep(_CALM_S))
@@ -142,17 +149,22 @@ class Campaign:
                 self._phase("one field of a megabyte", lambda: attack.send_enlarged(_FIELD_BYTES))
                 self._phase("calls that break rules", lambda: self._send_bad_calls(server.port))
                 self._phase("connections that break rules", lambda: self._send_beginnings(server.port, rng))
-                for name, flood in floods(GOOD, _LARGE).items():
+                for name, flood in floods(GOOD, LARGE).items():
                     self._phase(name, functools.partial(flood, server.port))
                 self._phase("calm again", lambda: time.sleep(_CALM_S))
-            self.report.ended = read_resources(server.pid)
+            self.report.ended = _resources(server, channel)
             self._take_sightings(bystander, first)
             self._take(attack)
 
     def _attack_transient_models(self, memory_key: str) -> None:
         arguments = ("--model-control", "explicit", "--load-model", "*", "--http-port", "0", "--allow-shared-memory")
-        with self._serving(*arguments) as server, _channel(server.port) as channel:
-            attack = Attack(channel, find_targets(channel), valid_requests(channel, memory_key), self._seed)
+        with (
+            serving(self._repository, arguments, self.report.faults) as server,
+            open_channel(server.port) as channel,
+        ):
+            # A list of models there is one of all models that are to be served: the bystander's is not among them.
+            targets = [each for each in find_targets(channel) if not each.path.endswith("/HandleReloadConfigRequest")]
+            attack = Attack(channel, targets, valid_requests(channel, memory_key), self._seed)
             http = HttpAttack(server.http_port, ("classes", "pair", "text"), HTTP_BODIES, self._seed)
             with Bystander(f"127.0.0.1:{server.port}") as bystander:
                 first = len(self.report.phases)
@@ -169,7 +181,7 @@ class Campaign:
         server = Server(ServerSettings(repository=self._repository, port=0))
         server.start()
         try:
-            with _channel(server.port) as channel:
+            with open_channel(server.port) as channel:
                 requests = [each for requests in valid_requests(channel, "").values() for each in requests]
             caches = request_caches()
             count = round(_RECOGNITION * self._inputs / len(caches))
@@ -213,41 +225,53 @@ class Campaign:
         report.codes += record.codes
         report.findings += record.findings.values()
         report.faults += [f"{finding.path}: {finding.fault}" for finding in record.findings.values()]
-        report.slowest_s = max(report.slowest_s, record.slowest[0][0])
+        report.slowest_s = max(report.slowest_s, record.slowest_s)
 
-    @contextmanager
-    def _serving(self, *arguments: str) -> Iterator[_RunningServer]:
-        """Serve the models; note what the server writes to stderr, and whether it ends as it should."""
-        command = [sys.executable, "-m", "headgate.cli", "serve", str(self._repository), "--port", "0", *arguments]
-        with tempfile.TemporaryFile("w+", dir=self._folder) as log:
-            with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True) as process:
+
+@contextmanager
+def serving(repository: Path, arguments: Sequence[str], faults: list[str]) -> Iterator[RunningServer]:
+    """Serve models with arguments of the command line; add to `faults` what the server should not have done.
+
+    That is to die, to end otherwise than with exit code 0, and to write to stderr what nobody asked for.
+
+    Raises:
+        BenchmarkError: it did not start.
+    """
+    command = [sys.executable, "-m", "headgate.cli", "serve", str(repository), "--port", "0", *arguments]
+    with tempfile.TemporaryFile("w+") as log:
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True) as process:
+            try:
+                yield _wait_until_ready(process)
+            finally:
+                died = process.poll() is not None
+                process.terminate()
                 try:
-                    yield _wait_until_ready(process)
-                finally:
-                    if process.poll() is not None:
-                        self.report.faults.append(f"the server died with exit code {process.returncode}")
-                    process.terminate()
-                    try:
-                        code = process.wait(_STOP_TIMEOUT_S)
-                    except subprocess.TimeoutExpired:
-                        process.kill()
-                        code = process.wait()
-            if code:
-                self.report.faults.append(f"the server ended with exit code {code}")
-            log.seek(0)
-            unexpected = [line.rstrip() for line in log if not _EXPECTED_LINE.match(line)]
-            self.report.faults += [f"the server wrote: {line[:300]}" for line in unexpected[:20]]
+                    process.wait(_STOP_TIMEOUT_S)
+                except subprocess.TimeoutExpired:
+                    process.kill()
+        if died or process.returncode:
+            faults.append(f"the server {'died' if died else 'ended'} with exit code {process.returncode}")
+        log.seek(0)
+        unexpected = [line.rstrip() for line in log if not _EXPECTED_LINE.match(line)]
+        faults += [f"the server wrote: {line[:300]}" for line in unexpected[:20]]
 
 
-def _wait_until_ready(process: subprocess.Popen[str]) -> _RunningServer:
+def _resources(server: RunningServer, channel: grpc.Channel) -> Resources:
+    """Read what a server holds, without the shared memory that it was told of: a descriptor for each region."""
+    channel.unary_unary(f"/{oip.SERVICE.full_name}/SystemSharedMemoryUnregister")(b"")
+    return read_resources(server.pid)
+
+
+def _wait_until_ready(process: subprocess.Popen[str]) -> RunningServer:
     assert process.stdout is not None
     for line in process.stdout:
         if ready := re.match(r"ready: serving on \S+:(\d+)(?: and http://\S+:(\d+))?$", line):
-            return _RunningServer(int(ready[1]), int(ready[2] or 0), process.pid)
+            return RunningServer(int(ready[1]), int(ready[2] or 0), process.pid)
     raise BenchmarkError("the server ended before it was ready")
 
 
-def _channel(port: int) -> grpc.Channel:
+def open_channel(port: int) -> grpc.Channel:
+    """Open a channel of its own to a port of this machine, for messages of any size."""
     options = [
         ("grpc.max_send_message_length", -1),
         ("grpc.max_receive_message_length", -1),
@@ -262,7 +286,7 @@ def to_json(report: Report) -> str:
         {"name": phase.name, "inputs": phase.inputs, "seconds": phase.end_s - phase.start_s} for phase in report.phases
     ]
     findings = [
-        {"method": finding.path, "hex": [request.hex() for request in finding.requests], "fault": finding.fault}
+        {"method": finding.path, "requests": [each.hex() for each in finding.requests], "fault": finding.fault}
         for finding in report.findings
     ]
     return json.dumps({"phases": phases, "faults": report.faults, "findings": findings}, indent=1)

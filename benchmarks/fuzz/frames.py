@@ -124,20 +124,22 @@ def send_call(port: int, call: BadCall) -> str | None:
 def bad_beginnings(good: bytes, rng: random.Random, count: int) -> Iterator[bytes]:
     """Go through what connections may begin with: other protocols, rubbish, and a good call with wrong bytes."""
     yield from (
-        b"", b"\0", b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", b"POST /v2 HTTP/1.1\r\nContent-Length: 99999999999999999999\r\n\r\n",
+        b"", b"\0", b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", b"POST /v2 HTTP/1.1\r\nContent-Length: 9999999999999\r\n\r\n",
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(32), b"SSH-2.0-OpenSSH_9.6\r\n", PREFACE[:10], PREFACE,
-        PREFACE + frame(DATA, 0, 0, b"x"), PREFACE + frame(HEADERS, END_HEADERS, 1, b"\xff" * 100), rng.randbytes(100_000),
+        PREFACE + frame(DATA, 0, 0, b"x"), PREFACE + frame(HEADERS, END_HEADERS, 1, b"\xff" * 100),
+        rng.randbytes(100_000),
     )  # fmt: skip
     begun = PREFACE + frame(SETTINGS)
+    wild = settings([(INITIAL_WINDOW_SIZE, 2**32 - 1), (5, 1), (5, 2**32 - 1), (1, 2**32 - 1)])
     yield from (
         begun + frame(SETTINGS, 0, 0, b"x"), begun + frame(SETTINGS, 0, 1), begun + frame(SETTINGS, ACK, 0, bytes(6)),
-        begun + frame(SETTINGS, 0, 0, settings([(INITIAL_WINDOW_SIZE, 2**32 - 1), (5, 1), (5, 2**32 - 1), (1, 2**32 - 1)])),
+        begun + frame(SETTINGS, 0, 0, wild), begun + frame(PRIORITY, 0, 1, b"x"), begun + frame(99, 255, 1, b"x"),
         begun + frame(WINDOW_UPDATE, 0, 0, bytes(4)), begun + frame(WINDOW_UPDATE, 0, 0, b"\x7f\xff\xff\xff") * 3,
         begun + frame(PING, 0, 0, b"x"), begun + frame(PING, 0, 5, bytes(8)), begun + frame(GOAWAY, 0, 0, b"x"),
         begun + frame(HEADERS, END_HEADERS, 2, b"\x82"), begun + frame(HEADERS, END_HEADERS, 0, b"\x82"),
         begun + frame(CONTINUATION, END_HEADERS, 1, b"\x82"), begun + frame(PUSH_PROMISE, END_HEADERS, 1, bytes(8)),
-        begun + frame(DATA, END_STREAM, 7, b"x"), begun + frame(RST_STREAM, 0, 9, bytes(4)), begun + frame(PRIORITY, 0, 1, b"x"),
-        begun + frame(DATA, 0x8, 1, b"\xff"), begun + frame(HEADERS, END_HEADERS | 0x28, 1, b"\xff"), begun + frame(99, 255, 1, b"x"),
+        begun + frame(DATA, END_STREAM, 7, b"x"), begun + frame(RST_STREAM, 0, 9, bytes(4)),
+        begun + frame(DATA, 0x8, 1, b"\xff"), begun + frame(HEADERS, END_HEADERS | 0x28, 1, b"\xff"),
         begun + frame(DATA, 0, 1, length=2**24 - 1), begun + frame(HEADERS, 0, 1, b"\x82") + frame(DATA, 0, 1),
     )  # fmt: skip
     whole = _good_connection(good)

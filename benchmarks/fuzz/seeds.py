@@ -147,5 +147,5 @@ def _examples(request: PredictRequest) -> Sequence[Any]:
             elif isinstance(values[0], float):
                 feature.float_list.value.extend(values)
             else:
-                feature.int64_list.value.extend(values)
+                feature.int64_list.value.extend(map(int, values))
     return examples

@@ -34,6 +34,8 @@ _INSIDE = re.compile(
     r"site-packages|NoneType|\bdtype\(|array\(|(?<!')\bb'|\bDESCRIPTOR"
 )
 _NO_MESSAGE = "the request is no "
+#: What is refused before it is parsed.
+_UNREAD = "the request has more than"
 #: Fields in which answers carry errors of their own, and in which they name the code.
 _TEXT_FIELDS, _CODE_FIELDS = ("error_message", "message"), ("code", "error_code")
 
@@ -61,7 +63,7 @@ def judge(target: Target, requests: Sequence[bytes], outcome: Outcome, timeout_s
     errors = [] if outcome.code is _Code.OK else [(outcome.code, outcome.details)]
     for answer in outcome.answers:
         try:
-            errors += _errors_in(target.answer.FromString(answer))
+            errors += errors_in(target.answer.FromString(answer))
         except DecodeError:
             return f"an answer is no {target.answer.DESCRIPTOR.full_name}"
     for code, text in errors:
@@ -99,7 +101,9 @@ def _fault_of_parsing(target: Target, requests: Sequence[bytes], texts: Sequence
         return None
     if all(readable) and refused:
         return f"the request can be parsed: {refused[0]}"
-    return "a request that cannot be parsed was not refused as that" if not all(readable) and not refused else None
+    if all(readable) or refused or any(text.startswith(_UNREAD) for text in texts):
+        return None
+    return "a request that cannot be parsed was not refused as that"
 
 
 def _is_readable(message_class: Any, serialized: bytes) -> bool:
@@ -110,11 +114,11 @@ def _is_readable(message_class: Any, serialized: bytes) -> bool:
     return True
 
 
-def _errors_in(answer: Any) -> Iterator[tuple[grpc.StatusCode | None, str]]:
+def errors_in(answer: Any) -> Iterator[tuple[grpc.StatusCode | None, str]]:
     """Go through the errors that an answer carries, of which not all have a code."""
     for field, value in answer.ListFields():
         if field.name in _TEXT_FIELDS and isinstance(value, str):
             number = next((getattr(answer, name) for name in _CODE_FIELDS if hasattr(answer, name)), None)
             yield None if number is None else _CODES.get(number, _Code.UNKNOWN), value
         elif field.message_type is not None and not field.is_repeated and "request" not in field.name:
-            yield from _errors_in(value)
+            yield from errors_in(value)

@@ -29,6 +29,7 @@ from headgate.server.dialects.tensorflow_serving_signatures import (
     HeadSignature,
     ModelSignatures,
     OutputsSignature,
+    Signature,
 )
 from headgate.server.dialects.tensorflow_serving_tensors import parse_predict_request, read_tensor
 from headgate.server.errors import InvalidArgumentError, UnimplementedError

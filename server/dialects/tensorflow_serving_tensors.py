@@ -42,7 +42,7 @@ _WIDE = {"int_val": np.int32, "half_val": np.int32}
 _AS_IN_MEMORY = ("float_val", "double_val", "bool_val")
 _NO_ELEMENTS = {"dtype", "tensor_shape", "version_number"}
 #: The most elements that a request can have which it does not send: those that repeat one that it does.
-MAX_REPEATED_ELEMENTS = 2**20
+MAX_REPEATED_ELEMENTS = 2**18
 
 #: From rows (start, stop) of an output to the parts of their serialised map entry.
 RowWriter = Callable[[int, int], tuple[bytes, bytes | memoryview]]

@@ -59,7 +59,7 @@ class TransportOptions:
     stream_window: int = 256
     #: How many bytes these messages may have, of requests and of answers. One message is read whatever its size.
     stream_window_bytes: int = 16 * 2**20
-    #: How many calls a connection may have under way; its client keeps the rest. 0: any number, with which a client that
+    #: How many calls a connection may have under way; its client keeps the rest. 0: any number, with which one that
     #: begins and cancels calls as fast as it can keeps others waiting for seconds.
     max_concurrent_streams: int = 1024
     #: For how many microseconds the I/O thread polls for the next event before it sleeps: a call on its own is answered

@@ -101,7 +101,7 @@ class Stream(ABC):
             call.cancel()
 
     def settle(self, call: StreamCall, answer: bytes | ServerError) -> None:
-        """Take the first answer of a call; move those that are next to the outbox, up to an error, and go on writing."""
+        """Note the first answer of a call; move those that are next to the outbox, up to an error, and write on."""
         with self._lock:
             if call.answer is not None:
                 return
@@ -109,12 +109,12 @@ class Stream(ABC):
             if isinstance(answer, bytes):
                 self._held_bytes += len(answer)
             unanswered = self._unanswered
-            while unanswered and self._error is None and (answer := unanswered[0].answer) is not None:
+            while unanswered and self._error is None and (following := unanswered[0].answer) is not None:
                 self._held_bytes -= len(unanswered.popleft().request)
-                if isinstance(answer, ServerError):
-                    self._error = answer
+                if isinstance(following, ServerError):
+                    self._error = following
                 else:
-                    self._outbox.append(answer)
+                    self._outbox.append(following)
             self._advance()
 
     def push(self, response: bytes) -> None:

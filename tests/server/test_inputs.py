@@ -233,6 +233,12 @@ class TestTypes:
         buffer, _ = model_input(dtype=object).bind(typed(["ü".encode(), "b", b""], object))
         assert buffer.tolist() == ["ü", "b", ""]
 
+    def test_bytes_that_are_neither_true_nor_false(self):
+        flags = ModelInput(TensorSpec(name="x", datatype=DataType.DATA_TYPE_BOOL, shape=[-1]))
+        assert flags.bind(GivenTensor("x", (3,), b"\0\1\1"))[0] == b"\0\1\1"
+        assert refusal(flags, GivenTensor("x", (3,), b"\0\1\xd2")) == "input 'x' of BOOL has a byte of 210; send 0 or 1"
+        assert flags.checks_elements
+
     def test_bytes_that_are_no_text(self):
         assert refusal(model_input(dtype=object), typed([b"a", b"\xff" * 1000], object)).startswith(
             "input 'x' takes text in UTF-8, which '\\xff"

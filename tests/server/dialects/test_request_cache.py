@@ -119,6 +119,28 @@ def test_what_is_remembered_is_bounded(cache):
     assert sum(len(frames) for layouts in cache._layouts.values() for frames in layouts.values()) <= 4
 
 
+def test_lengths_that_nobody_sends_any_more_do_not_keep_others_out(cache, preparations):
+    for size in range(100):
+        cache.prepare(raw_request(*range(3 * (size + 1))))
+    for _ in range(2):
+        cache.prepare(raw_request(1, 2, 3, model="another"))
+    parsed = preparations.count
+    cache.prepare(raw_request(4, 5, 6, model="another"))
+    assert preparations.count == parsed
+
+
+def test_a_request_is_compared_with_few_others_of_its_length():
+    cache = RequestCache(Preparations(), ModelRepository())
+    for before in range(100):
+        # The elements lie elsewhere each time.
+        unknown = [bytes([15 << 3 | 2, size]) + bytes(size) for size in (before, 100 - before)]
+        for _ in range(2):
+            assert elements(cache.prepare(unknown[0] + raw_request(1, 2, 3) + unknown[1])) == [1, 2, 3]
+    (layouts,) = cache._layouts.values()
+    assert len(layouts) <= 8
+    assert cache._size == len(layouts)
+
+
 def test_a_wrong_request_is_refused_every_time(cache):
     wrong = PredictRequest(model="m", inputs=[Tensor(raw=b"12345", shape=[1, 3])]).SerializeToString()
     for _ in range(4):

@@ -246,6 +246,6 @@ def test_answers_of_too_many_labels(ask, tmp_path, write_model, serve):
     with grpc.insecure_channel(f"127.0.0.1:{server.port}", [("grpc.max_receive_message_length", -1)]) as channel:
         answer = call(channel, "Classify", request_of("Classify", "many", [[1.0]] * 52))
         assert {len(row.classes) for row in answer.result.classifications} == {5000}
-        with pytest.raises(grpc.RpcError, match="53 rows came, .* 5000 classes each; send at most 52 rows") as caught:
+        with pytest.raises(grpc.RpcError, match=r"53 rows came, .* 5000 classes each; send at most 52 rows") as caught:
             call(channel, "Classify", request_of("Classify", "many", [[1.0]] * 53))
     assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT

@@ -8,7 +8,7 @@ import pytest
 
 from headgate.server import StartupError
 from headgate.server.transport import TransportOptions, listening
-from headgate.server.transport.listening import reserve_port
+from headgate.server.transport.listening import listen_on, reserve_port
 
 
 def listen(port, *options, host="127.0.0.1"):
@@ -143,3 +143,24 @@ def test_free_port_that_is_taken_on_the_second_address(monkeypatch, takes):
     finally:
         for rival in rivals:
             rival.close()
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+def test_sockets_that_listen(host):
+    with listen_on(TransportOptions(host, 0), "--http-") as sockets:
+        assert len({each.getsockname()[1] for each in sockets}) == 1
+        for each in sockets:
+            socket.create_connection(each.getsockname()[:2]).close()
+        port = sockets[0].getsockname()[1]
+        with pytest.raises(StartupError, match=f"{port}: is the port taken by .* choose another with --http-port$"):
+            listen_on(TransportOptions(host, port), "--http-").__enter__()
+        with pytest.raises(StartupError, match="is the port taken"):
+            reserve_port(TransportOptions(host, port)).__enter__()
+    # What lingers of a connection keeps nobody from listening again.
+    with listen_on(TransportOptions(host, port), "--http-") as again:
+        assert again[0].getsockname()[1] == port
+
+
+def test_listening_nowhere():
+    with pytest.raises(StartupError, match=r"cannot listen on nowhere\.invalid:0: .*; give --http-host a name or an"):
+        listen_on(TransportOptions("nowhere.invalid", 0), "--http-").__enter__()
