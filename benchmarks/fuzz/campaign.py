@@ -35,7 +35,7 @@ from headgate.foreign import open_inference as oip
 from headgate.server import Server, ServerSettings
 
 #: How inputs are shared among the attacks that can have any number of them.
-_MESSAGES, _BYTES, _BEGINNINGS, _RECOGNITION, _TRANSIENT, _HTTP = 0.4, 0.25, 0.02, 0.2, 0.03, 0.05
+_MESSAGES, _BYTES, _BEGINNINGS, _RECOGNITION, _TRANSIENT, _HTTP = 0.43, 0.27, 0.02, 0.2, 0.03, 0.05
 #: So much of all happens before the server's memory is measured.
 _WARMUP = 0.05
 _CALM_S = 10.0

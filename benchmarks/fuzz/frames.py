@@ -105,6 +105,8 @@ def bad_calls(good: bytes) -> list[BadCall]:
         BadCall("GET", None, reset, ((":method", "GET"),)),
         BadCall("20 kB of metadata", whole, dropped, (("x-large", "a" * 20_000),)),
         BadCall("2000 metadata", whole, dropped, tuple((f"x-{index}", "a") for index in range(2_000))),
+        # gRPC takes it for Latin-1.
+        BadCall("metadata that is no UTF-8", whole, frozenset({"OK"}), (("x-text", b"\x83"),)),
         BadCall("metadata that is no base64", whole, reset, (("x-bin", "!!!!"),)),
         BadCall("upper case", whole, reset, (("X-Upper", "a"),)),
     ]

@@ -26,7 +26,7 @@ _FRAME_BYTES = 16_384
 _RECEIVE_BYTES = 2**18
 _TIMEOUT_S = 10.0
 
-Header = tuple[str, str]
+Header = tuple[str, str | bytes]
 
 
 def frame(kind: int, flags: int = 0, stream: int = 0, payload: bytes = b"", length: int | None = None) -> bytes:

@@ -42,6 +42,8 @@ class Upstream:
         """Take the workers' addresses, as gRPC writes them; in an event loop."""
         self._channels = [grpc.aio.insecure_channel(address, _CHANNEL_OPTIONS) for address in addresses]
         self._turns = itertools.cycle(range(len(addresses)))
+        #: Attempts to connect, by channel: one at a time, however many requests wait for it.
+        self._attempts: dict[grpc.aio.Channel, asyncio.Future[None]] = {}
 
     async def predict(self, method: str, request: Any, deadline: Deadline) -> Any:
         """Call a method of `headgate.v1.PredictionService`."""
@@ -61,6 +63,8 @@ class Upstream:
         """Close the connections."""
         for channel in self._channels:
             await channel.close()
+        # They end with their channels. Cancelled, they would have gRPC tell an event loop that may be gone.
+        await asyncio.gather(*self._attempts.values(), return_exceptions=True)
 
     async def _ask(self, path: str, request: Any, response_class: Any, deadline: Deadline) -> Any:
         channel = self._connected() or await self._connect(deadline)
@@ -81,13 +85,12 @@ class Upstream:
 
     async def _connect(self, deadline: Deadline) -> grpc.aio.Channel:
         """Return the channel that is the first to be connected."""
-        waiting = {asyncio.ensure_future(channel.channel_ready()): channel for channel in self._channels}
+        for channel in self._channels:
+            if channel not in self._attempts or self._attempts[channel].done():
+                self._attempts[channel] = asyncio.ensure_future(channel.channel_ready())
+        waiting = {self._attempts[channel]: channel for channel in self._channels}
         timeout_s = min(_CONNECT_TIMEOUT_S, deadline.left_s())
-        try:
-            connected, _ = await asyncio.wait(waiting, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for each in waiting:
-                each.cancel()
+        connected, _ = await asyncio.wait(waiting, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
         if not connected:
             raise UnavailableError("the server behind HTTP cannot be reached; it is being started again")
         return waiting[connected.pop()]

@@ -31,6 +31,7 @@ def create_transport(
     Raises:
         StartupError: "completion-queue" was asked for, and this grpcio does not have it.
     """
+    logging.getLogger("grpc._cython.cygrpc").addFilter(_is_no_complaint)
     if name == "public-api" or (name == "auto" and not _works()):
         return PublicApiTransport(methods, on_drained, options)
     try:
@@ -42,6 +43,11 @@ def create_transport(
             "take another grpcio or --transport public-api"
         ) from error
     return CompletionQueueTransport(methods, on_drained, options)
+
+
+def _is_no_complaint(record: logging.LogRecord) -> bool:
+    """Return False for what grpc logs, with a traceback each time, when a client sends metadata that is no UTF-8."""
+    return not str(record.msg).startswith("Invalid encoding")
 
 
 @functools.cache

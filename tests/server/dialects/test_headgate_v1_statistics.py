@@ -1,5 +1,7 @@
 """What models have done, as headgate.v1 tells it, on a real server."""
 
+import threading
+
 import grpc
 import numpy as np
 import pytest
@@ -16,7 +18,10 @@ def calls(tmp_path, write_model, serve, connect):
     write_model(tmp_path, "lookup")
     limits = "[batching]\nmax_batch_size = 4\nmax_queue_size = 1\n"
     write_model(tmp_path, "busy", config=f'{limits}[execution]\nmode = "threads"\nintra_op_threads = 1\n')
-    return connect(serve(tmp_path))
+    server = serve(tmp_path)
+    calls = connect(server)
+    calls.server = server
+    return calls
 
 
 @pytest.fixture
@@ -50,8 +55,11 @@ def test_outcomes_and_batches(calls, statistics, infer_request, caplog):
 
 
 def test_those_that_were_not_run(calls, statistics, infer_request):
-    # As many rows as a batch takes, so that the next one does not join it.
-    running = calls.infer.future(infer_request("busy", steps=np.full((4, 1), 20_000)))
+    session, begun, go_on = calls.server.repository.model("busy").session, threading.Event(), threading.Event()
+    run = session.run
+    session.run = lambda inputs: begun.set() or (go_on.wait(WAIT_S) and run(inputs))
+    running = calls.infer.future(infer_request("busy", steps=np.array([[1]])))
+    assert begun.wait(WAIT_S)
     waiting = calls.infer.future(infer_request("busy", steps=np.array([[1]])))
     while statistics("busy").queued == 0:
         pass
@@ -61,6 +69,7 @@ def test_those_that_were_not_run(calls, statistics, infer_request):
     waiting.cancel()
     while statistics("busy").queued:
         pass
+    go_on.set()
     running.result(WAIT_S)
     busy = statistics("busy")
     assert (busy.succeeded, busy.refused, busy.cancelled) == (1, 1, 1)
