@@ -17,9 +17,9 @@ from headgate.benchmarks.fuzz.bystander import latency_s
 from headgate.benchmarks.fuzz.campaign import Campaign, Phase, Report, to_json
 from headgate.benchmarks.machine import describe_machine
 
-#: When everything has happened once, the server may come to hold so much more: less than one request of the largest
-#: size, 64 MiB here, which its allocator may keep.
-_MOST_GROWTH_BYTES = 48 * 2**20
+#: When everything has happened once, the server may come to hold so much more: one request of the largest size, which
+#: its allocator may keep.
+_MOST_GROWTH_BYTES = 64 * 2**20
 #: gRPC's own threads come and go.
 _MOST_THREADS = 8
 _MOST_DESCRIPTORS = 8
