@@ -15,7 +15,7 @@ from headgate.v1.wire import detach, fields
 #: From this size on, what a message carries is not copied out of it, which takes longer for a small one.
 LARGE_BYTES = 64 * 1024
 #: More have no sense in a request, not counting those of its messages. Each takes a hundred times its bytes to read.
-_MAX_FIELDS = 5_000
+_MAX_FIELDS = 8_000
 
 
 def parse(message_class: Any, serialized: bytes | memoryview) -> Any:

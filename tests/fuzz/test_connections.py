@@ -44,4 +44,5 @@ def test_what_is_held_is_let_go(server):
         for flood in FLOODS.values():
             flood(server.port)
         held.append(read_resources(server.pid).resident_bytes)
-    assert held[1] - held[0] < 32 * 2**20
+    # One request of the largest size may stay with the allocator.
+    assert held[1] - held[0] < 64 * 2**20

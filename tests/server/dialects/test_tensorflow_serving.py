@@ -207,7 +207,7 @@ class TestPredict:
             (predict_request("price", x=floats(2**62, 2, tensor_content=bytes(8))), INVALID_ARGUMENT,
              "input 'x' of FP32 [4611686018427387904,2] takes 36893488147419103232 bytes, 8 came"),
             (predict_request("price", x=floats(2**62, 2)), INVALID_ARGUMENT,
-             "input 'x' of shape [4611686018427387904,2] came with 0 elements; at most 1048576"),
+             "input 'x' of shape [4611686018427387904,2] came with 0 elements; at most 262144"),
             (predict_request("lengths", x=floats(2**62, 0)), INVALID_ARGUMENT, "input 'x' has shape ["),
             (predict_request("text", x=np.array([[b"\xff"]], object)), INVALID_ARGUMENT,
              "input 'x' takes text in UTF-8"),

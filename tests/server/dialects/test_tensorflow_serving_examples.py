@@ -199,7 +199,7 @@ def test_a_context_is_not_repeated_without_bounds():
     most = MAX_REPEATED_ELEMENTS // size
     (tensor,) = read_examples([tfs.Example()] * most, context, model)
     assert tensor.shape == (most, size)
-    with pytest.raises(InvalidArgumentError, match="the context gives its features to 257 examples, more than 1048576"):
+    with pytest.raises(InvalidArgumentError, match="the context gives its features to 65 examples, more than 262144"):
         read_examples([tfs.Example()] * (most + 1), context, model)
 
 
