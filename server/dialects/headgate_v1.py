@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from headgate.decoders import DecodeError, DecodeOptions, Decoder
+from headgate.decoders import DecodeOptions, Decoder
+from headgate.server.decoding import decode_outputs
 from headgate.server.dialects.headgate_v1_statistics import describe_statistics
 from headgate.server.dialects.messages import LARGE_BYTES, parse, parse_part, parse_without, read_numbers
 from headgate.server.dialects.request_cache import PreparedRequest, RequestCache
@@ -169,15 +170,10 @@ class PredictionRenderer:
             yield b"".join(parts)
 
     def _encoders(self, outputs: Outputs) -> list[RowEncoder]:
-        named = dict(zip(self._output_names, outputs, strict=True))
-        try:
-            return [
-                prediction_encoder(head, decoder.decode(named, self._options))
-                for head, decoder in self._decoders.items()
-            ]
-        except DecodeError as error:
-            # Fixed sizes were checked when the model was loaded: free ones come from the request.
-            raise InvalidArgumentError(f"the outputs cannot be decoded: {error}") from error
+        return [
+            prediction_encoder(head, decode_outputs(decoder, self._output_names, outputs, self._options))
+            for head, decoder in self._decoders.items()
+        ]
 
 
 def _read_options(options: PredictOptions, decoders: Iterable[Decoder]) -> DecodeOptions:

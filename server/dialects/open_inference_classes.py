@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from headgate.decoders import DecodeError, DecodeOptions, Decoder
+from headgate.decoders import DecodeOptions, Decoder
 from headgate.decoders.ranking import best_first
+from headgate.server.decoding import decode_outputs
 from headgate.server.dialects.open_inference_tensors import NAMES
 from headgate.server.errors import InvalidArgumentError
 from headgate.server.inference import Outputs
@@ -84,10 +85,7 @@ class Classifier:
 
     def _probabilities(self, decoder: Decoder, outputs: Outputs) -> FloatArray:
         """Return the probability of each label of the head, [rows, labels]."""
-        try:
-            columns: Any = decoder.decode(dict(zip(self._output_names, outputs, strict=True)), _OPTIONS)
-        except DecodeError as error:
-            raise InvalidArgumentError(str(error)) from error
+        columns: Any = decode_outputs(decoder, self._output_names, outputs, _OPTIONS)
         if not isinstance(columns, BinaryColumns):
             probabilities: FloatArray = columns.probabilities
             return probabilities

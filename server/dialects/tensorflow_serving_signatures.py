@@ -18,6 +18,7 @@ from headgate.decoders.ordinal import OrdinalDecoder
 from headgate.decoders.quantile import QuantileDecoder
 from headgate.decoders.targets import TargetDecoder
 from headgate.foreign import tensorflow_serving as tfs
+from headgate.server.decoding import decode_outputs
 from headgate.server.dialects.tensorflow_serving_tensors import tensor_info
 from headgate.server.errors import FailedPreconditionError, InvalidArgumentError
 from headgate.server.inference import Outputs
@@ -111,7 +112,7 @@ class HeadSignature(Signature):
         """Return a function from rows (start, stop) to a serialised ClassificationResult or RegressionResult."""
 
     def _decode(self, outputs: Outputs, options: DecodeOptions) -> Columns:
-        return self._decoder.decode(dict(zip(self._output_names, outputs, strict=True)), options)
+        return decode_outputs(self._decoder, self._output_names, outputs, options)
 
 
 class ClassifySignature(HeadSignature):
