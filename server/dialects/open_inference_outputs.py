@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -10,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headgate.foreign import open_inference as oip
+from headgate.foreign.bytes_tensors import join_elements
 from headgate.server.dialects.open_inference_classes import Classifier
 from headgate.server.dialects.open_inference_parameters import NamedRegion, read_class_count, read_region, write_region
 from headgate.server.dialects.open_inference_tensors import NAMES
@@ -23,7 +23,6 @@ from headgate.v1.encoding import delimited, encode_varint, tag_of
 _ID = tag_of(oip.ModelInferResponse, "id")
 _RAW_OUTPUT_CONTENTS = tag_of(oip.ModelInferResponse, "raw_output_contents")
 _INFER_RESPONSE = tag_of(oip.ModelStreamInferResponse, "infer_response")
-_LENGTH = struct.Struct("<I")
 #: Of all rows of a request. Each is a text of its own, which takes about a microsecond.
 _MAX_CLASSES = 100_000
 
@@ -227,5 +226,4 @@ def _row_slicer(array: NDArray[Any]) -> Any:
 
 
 def _join_strings(elements: NDArray[Any]) -> bytes:
-    encoded = [element.encode() if isinstance(element, str) else bytes(element) for element in elements.ravel()]
-    return b"".join([part for element in encoded for part in (_LENGTH.pack(len(element)), element)])
+    return join_elements([each.encode() if isinstance(each, str) else bytes(each) for each in elements.ravel()])

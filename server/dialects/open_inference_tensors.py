@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import functools
 import math
-import struct
 from collections.abc import Sequence
-from contextlib import suppress
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from headgate.foreign import open_inference as oip
+from headgate.foreign.bytes_tensors import split_elements
 from headgate.server.dialects.messages import LARGE_BYTES, parse, parse_without, read_numbers
 from headgate.server.dialects.open_inference_parameters import read_region
 from headgate.server.errors import InvalidArgumentError
@@ -40,7 +39,6 @@ _CONTENTS = {
     "BYTES": "bytes_contents",
 }
 _STRING = DataType.DATA_TYPE_STRING
-_LENGTH = struct.Struct("<I")
 
 
 def parse_infer_request(request: bytes) -> tuple[Any, Sequence[bytes | memoryview]]:
@@ -141,17 +139,11 @@ def _read_numbers(tensor: Any, field: str) -> NDArray[Any]:
 
 def _split_strings(raw: bytes, name: str, count: int) -> NDArray[Any]:
     """Return the elements of a BYTES tensor; of more than `count`, as many as tell that they are."""
-    elements: list[bytes] = []
-    position, end = 0, len(raw)
-    # There may be millions of them.
-    with suppress(struct.error):
-        while position < end and len(elements) <= count:
-            start = position + 4
-            position = start + _LENGTH.unpack_from(raw, position)[0]
-            elements.append(raw[start:position])
-    if position > end or (position < end and len(elements) <= count):
+    try:
+        elements = split_elements(raw, count)
+    except ValueError as error:
         raise InvalidArgumentError(
             f"input '{name}' is no valid BYTES tensor: each element is a little-endian uint32 length and "
-            f"that many bytes, but {end} bytes end within an element"
-        )
+            f"that many bytes, but {error}"
+        ) from None
     return text_array(elements)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import struct
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 from pydantic_core import to_json
 
 from headgate.foreign import open_inference as oip
+from headgate.foreign.bytes_tensors import join_elements, split_elements
 from headgate.server.errors import InvalidArgumentError
 from headgate.server.http.arrays import array_of
 from headgate.server.http.schemas import InferRequest, InputTensor, RequestedOutput, parse
@@ -26,7 +26,6 @@ _DTYPES = {
 }
 _BINARY_SIZE, _BINARY, _BINARY_DEFAULT = "binary_data_size", "binary_data", "binary_data_output"
 _REGION = "shared_memory_region"
-_LENGTH = struct.Struct("<I")
 
 
 def read_infer_request(body: bytes, json_length: int | None) -> tuple[Any, Callable[[str], bool]]:
@@ -153,7 +152,7 @@ def _raw(tensor: InputTensor) -> bytes:
     if tensor.datatype == "BYTES":
         if array.size and array.dtype != object:
             raise InvalidArgumentError(f"input '{tensor.name}' of BYTES holds numbers; send text")
-        return b"".join([_LENGTH.pack(len(each)) + each for each in (text.encode() for text in array.ravel())])
+        return join_elements([text.encode() for text in array.ravel()])
     dtype = _DTYPES.get(tensor.datatype)
     if dtype is None:
         raise InvalidArgumentError(
@@ -189,14 +188,8 @@ def _elements(output: Any, raw: bytes) -> list[Any]:
 
 
 def _texts(raw: bytes, name: str) -> list[str]:
-    texts = []
-    position = 0
-    while position < len(raw):
-        start = position + _LENGTH.size
-        position = start + _LENGTH.unpack_from(raw, position)[0]
-        texts.append(raw[start:position])
     try:
-        return [text.decode() for text in texts]
+        return [element.decode() for element in split_elements(raw)]
     except UnicodeDecodeError:
         raise InvalidArgumentError(
             f"output '{name}' holds bytes that are no UTF-8, which JSON cannot carry; ask for binary data"
