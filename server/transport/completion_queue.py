@@ -31,6 +31,8 @@ _EVENTS_OF_A_CALL = 3
 #: How often nothing must be ready before the turn ends, where there is more than one call: the more of them run as one
 #: batch, the less each costs (docs/performance.md).
 _IDLE_POLLS = 2
+#: Between the end of the last call and that of its connection, when it is drained.
+_PATIENCE_S = 0.5
 _QUEUE_SHUTDOWN = cygrpc.CompletionType.queue_shutdown
 _QUEUE_TIMEOUT = cygrpc.CompletionType.queue_timeout
 _OK = cygrpc.StatusCode.ok
@@ -58,6 +60,8 @@ class CompletionQueueTransport:
         self._calls_done = threading.Event()
         self._draining = False
         self._streams: set[Stream] = set()
+        #: Calls asked for, or begun and not over: at 0 no more will come.
+        self._open = 0
         self.port = 0
 
     def start(self) -> None:
@@ -76,10 +80,15 @@ class CompletionQueueTransport:
         self._server.shutdown(self._queue, self._on_shutdown)
         for stream in list(self._streams):
             stream.drain()
-        finished = self._calls_done.wait(grace_s)
-        if not finished:
-            self._server.cancel_all_calls()
-            self._calls_done.wait()
+        end = time.monotonic() + grace_s
+        while not (finished := self._calls_done.wait(min(_PATIENCE_S, max(0, end - time.monotonic())))):
+            # What has not begun never will: half a header, or a call that came with the shutdown, which gRPC's core may
+            # forget (PublishNewRpc of its server.cc queues it after what is queued was ended).
+            finished = self._open == 0
+            if finished or time.monotonic() >= end:
+                self._server.cancel_all_calls()
+                self._calls_done.wait()
+                break
         return finished
 
     def close(self) -> None:
@@ -105,22 +114,31 @@ class CompletionQueueTransport:
             # The server began to shut down in the meantime.
             if not self._draining:
                 raise
+        else:
+            self._open += 1
 
     def _on_call(self, event: Any) -> None:
         if not event.success:
+            self._open -= 1
             return
         if not self._draining:
             self._request_call()
         method = self._methods.get(event.call_details.method)
         if method is None:
             path = event.call_details.method.decode(errors="replace")
-            _refuse(event.call, UnimplementedError(f"this server has no method {path}"))
+            refusal = _status(UnimplementedError(f"this server has no method {path}"))
+            event.call.start_server_batch(
+                (_SendInitialMetadata(None, 0), refusal, _ReceiveClose(0)), self._on_call_over
+            )
         elif method.kind is MethodKind.UNARY:
-            _UnaryCall(method, event)
+            _UnaryCall(method, event, self._on_call_over)
         else:
-            stream = _CompletionQueueStream(method, event, self._options, self._streams)
+            stream = _CompletionQueueStream(method, event, self._on_call_over, self._options, self._streams)
             if self._draining:
                 stream.drain()
+
+    def _on_call_over(self, event: Any) -> None:
+        self._open -= 1
 
     def _on_shutdown(self, event: Any) -> None:
         self._calls_done.set()
@@ -170,11 +188,12 @@ class CompletionQueueTransport:
 class _ServerCall:
     """What unary calls and streams share: the call, its metadata and its deadline."""
 
-    __slots__ = ("_event", "_method")
+    __slots__ = ("_event", "_method", "_on_over")
 
-    def __init__(self, method: Method, event: Any) -> None:
+    def __init__(self, method: Method, event: Any, on_over: Callable[[Any], None]) -> None:
         self._method = method
         self._event = event
+        self._on_over = on_over
 
     @property
     def deadline(self) -> float:
@@ -193,8 +212,8 @@ class _ServerCall:
 class _UnaryCall(_ServerCall):
     __slots__ = ("_answered", "_on_cancel", "_watched", "cancelled", "request")
 
-    def __init__(self, method: Method, event: Any) -> None:
-        super().__init__(method, event)
+    def __init__(self, method: Method, event: Any, on_over: Callable[[Any], None]) -> None:
+        super().__init__(method, event, on_over)
         self.cancelled = False
         self._answered = False
         self._watched = False
@@ -228,6 +247,7 @@ class _UnaryCall(_ServerCall):
         self._event.call.start_server_batch((_ReceiveClose(0),), self._on_close)
 
     def _on_close(self, event: Any) -> None:
+        self._on_over(event)
         # The callback knows the call: together they would wait for the garbage collector.
         on_cancel, self._on_cancel = self._on_cancel, None
         if event.batch_operations[0].cancelled() and not self._answered and on_cancel is not None:
@@ -239,14 +259,22 @@ class _UnaryCall(_ServerCall):
             return
         self._answered = True
         # A call is only over once its close is received: here, without an event of its own, if nobody watches for it.
-        if not self._watched:
-            operations = (*operations, _ReceiveClose(0))
-        self._event.call.start_server_batch(operations, _ignore)
+        if self._watched:
+            self._event.call.start_server_batch(operations, _ignore)
+        else:
+            self._event.call.start_server_batch((*operations, _ReceiveClose(0)), self._on_over)
 
 
 class _CompletionQueueStream(_ServerCall, Stream):
-    def __init__(self, method: Method, event: Any, options: TransportOptions, streams: set[Stream]) -> None:
-        _ServerCall.__init__(self, method, event)
+    def __init__(
+        self,
+        method: Method,
+        event: Any,
+        on_over: Callable[[Any], None],
+        options: TransportOptions,
+        streams: set[Stream],
+    ) -> None:
+        _ServerCall.__init__(self, method, event, on_over)
         Stream.__init__(self, method, options, streams)
         self._opened = False
         event.call.start_server_batch((_ReceiveClose(0),), self._on_closed)
@@ -273,6 +301,7 @@ class _CompletionQueueStream(_ServerCall, Stream):
         self.on_sent()
 
     def _on_closed(self, event: Any) -> None:
+        self._on_over(event)
         self.on_closed()
 
 
@@ -282,7 +311,3 @@ def _ignore(event: Any) -> None:
 
 def _status(error: ServerError) -> Any:
     return _SendStatus(None, error.code.value[0], status_details(error).encode(), 0)
-
-
-def _refuse(call: Any, error: ServerError) -> None:
-    call.start_server_batch((_SendInitialMetadata(None, 0), _status(error), _ReceiveClose(0)), _ignore)

@@ -13,11 +13,17 @@ from concurrent.futures import ThreadPoolExecutor
 import grpc
 import pytest
 
+from headgate.benchmarks.fuzz.raw_http2 import RawConnection, call_headers
 from headgate.server.errors import InvalidArgumentError, NotFoundError, StartupError
 from headgate.server.transport import Method, MethodKind, TransportOptions
+from headgate.server.transport.completion_queue import CompletionQueueTransport
 
 WAIT_S = 20
 UNAVAILABLE = grpc.StatusCode.UNAVAILABLE
+#: gRPC's core may forget calls that arrive at the very moment at which the server begins to shut down, and the public
+#: API does not tell of them: they wait for their deadline, and the drain for them.
+FORGOTTEN_S = 5
+AMID_SHUTDOWN = {getattr(grpc.StatusCode, code) for code in ("OK", "CANCELLED", "DEADLINE_EXCEEDED", "UNAVAILABLE")}
 
 
 class Held:
@@ -220,7 +226,8 @@ class TestCancellation:
         held, told = Held(), queue.SimpleQueue()
         transport = start({"/t/m": Method(self.watch(held, told), kind), "/t/echo": Method(echo)})
         channel = connect(transport)
-        timeout = 0.2 if how == "deadline" else None
+        # Connecting and arriving count: longer than a busy machine's pauses.
+        timeout = 2 if how == "deadline" else None
         if kind is MethodKind.UNARY:
             client = channel.unary_unary("/t/m").future(b"x", timeout=timeout)
         elif kind is MethodKind.SERVER_STREAM:
@@ -569,8 +576,8 @@ class TestDrain:
                 # Until the client has heard of the shutdown it sends calls, which gRPC's core then cancels itself.
                 code = None
                 while code is not UNAVAILABLE:
-                    code = channel.unary_unary("/t/echo").future(b"").code()
-                    assert code in (grpc.StatusCode.OK, grpc.StatusCode.CANCELLED, UNAVAILABLE)
+                    code = channel.unary_unary("/t/echo").future(b"", timeout=FORGOTTEN_S).code()
+                    assert code in AMID_SHUTDOWN
                 return future
 
             return held, channel, drain
@@ -603,6 +610,15 @@ class TestDrain:
         _, channel, begin = drain(MethodKind.UNARY)
         assert channel.unary_unary("/t/echo")(b"") == b""
         assert begin().result() is True
+
+    def test_half_a_call_does_not_delay_it(self, create, start, connect):
+        transport = start({"/t/echo": Method(echo)})
+        with RawConnection(transport.port) as connection:
+            connection.begin(1, call_headers("/t/echo"), flags=0)
+            for _ in range(3):
+                assert connect(transport).unary_unary("/t/echo")(b"") == b""
+            # The public API does not tell how many calls are open.
+            assert transport.drain(3) is (create is CompletionQueueTransport)
 
     def test_idle_stream_ends(self, drain):
         held, channel, begin = drain(MethodKind.ORDERED_STREAM)
@@ -661,8 +677,9 @@ class TestDrain:
             transport = start({"/t/m": Method(handle), "/t/s": Method(handle, MethodKind.ORDERED_STREAM)})
             channel = connect(transport)
             channel.unary_unary("/t/m")(b"")
-            futures = [channel.unary_unary("/t/m").future(b"%d" % i) for i in range(300)]
-            streams = [channel.stream_stream("/t/s")(iter([b"%d a" % i, b"%d b" % i])) for i in range(20)]
+            futures = [channel.unary_unary("/t/m").future(b"%d" % i, timeout=FORGOTTEN_S) for i in range(300)]
+            ask = channel.stream_stream("/t/s")
+            streams = [ask(iter([b"%d a" % i, b"%d b" % i]), timeout=FORGOTTEN_S) for i in range(20)]
             assert transport.drain(WAIT_S) is True
             answers = {future.result() for future in futures if future.exception() is None}
             for stream in streams:
