@@ -57,6 +57,8 @@ class AnomalyDecoder(Decoder):
             )
         sign = -1 if kind.lower_is_anomalous else 1
         quantiles = np.sort(sign * np.array(kind.score_quantiles))
+        # Nearer to 0 than any score, which is float32: what rises between two of these, rises too steeply for a number.
+        quantiles[abs(quantiles) < np.finfo(np.float32).smallest_subnormal] = 0
         return cls(
             head.name,
             {head.output: (-1, 1)},

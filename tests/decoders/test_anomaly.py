@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy.stats import percentileofscore
@@ -87,6 +87,7 @@ def test_data_of_the_same_score_is_as_usual(lower_is_anomalous):
     hnp.arrays(np.float32, 6, elements=st.integers(-4, 4) | st.floats(width=32)),
     st.booleans(),
 )
+@example(np.array([-1e-308, 1e-308]), np.array([0, 0, -1, -1, 1, 1], np.float32), False)
 def test_more_unusual_scores_have_higher_percentiles(held_out, scores, lower_is_anomalous):
     columns = decode(scores, score_quantiles=np.sort(held_out), lower_is_anomalous=lower_is_anomalous)
     valid = ~np.isnan(scores)
