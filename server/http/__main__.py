@@ -16,7 +16,7 @@ import uvicorn
 import uvloop
 
 from headgate.server.child import Drain, Order, Progress, portable, tell
-from headgate.server.http.app import make_app
+from headgate.server.http.app import make_app, with_head
 from headgate.server.http.gateway import Gateway
 from headgate.server.http.metrics import HttpMetrics
 from headgate.server.http.protocol import LimitedProtocol
@@ -71,7 +71,7 @@ async def serve(assignment: HttpAssignment, control: Connection[object, Any]) ->
     )
     metrics = HttpMetrics()
     config = uvicorn.Config(
-        metrics.count(make_app(gateway, metrics)),
+        with_head(metrics.count(make_app(gateway, metrics))),
         http=LimitedProtocol,
         ws="none",
         lifespan="off",

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
+from fastapi.responses import PlainTextResponse
 from fastapi_offline import FastAPIOffline
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 import headgate
 from headgate.client import HeadgateError
 from headgate.server.errors import ServerError, printable
 from headgate.server.http.errors import HttpError, status_of
-from headgate.server.http.gateway import Gateway, json_answer
+from headgate.server.http.gateway import PROBLEMS, Gateway, json_answer
 from headgate.server.http.metrics import HttpMetrics
 from headgate.server.http.open_inference import open_inference_routes
 from headgate.server.http.predict import predict_routes
@@ -60,8 +63,21 @@ def make_app(gateway: Gateway, metrics: HttpMetrics) -> FastAPI:
         app.include_router(routes(gateway))
     _add_operations(app, gateway, metrics)
     _add_error_handlers(app)
+    app.add_middleware(_Finish)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
     return app
+
+
+def with_head(app: ASGIApp) -> ASGIApp:
+    """Return an application that answers HEAD as it answers GET, which is what checks of links and of uptime ask.
+
+    Its server leaves the bodies out.
+    """
+
+    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+        await app({**scope, "method": "GET"} if scope.get("method") == "HEAD" else scope, receive, send)
+
+    return answer
 
 
 def _add_operations(app: FastAPI, gateway: Gateway, metrics: HttpMetrics) -> None:
@@ -71,14 +87,14 @@ def _add_operations(app: FastAPI, gateway: Gateway, metrics: HttpMetrics) -> Non
     async def healthz() -> Response:
         return json_answer({"live": True})
 
-    @app.get("/readyz", tags=["Operations"], summary="Whether all models are ready")
+    @app.get("/readyz", tags=["Operations"], summary="Whether all models are ready", responses=PROBLEMS)
     async def readyz() -> Response:
         ready = (await upstream.protocol("ServerReady", Deadline(_PROBE_TIMEOUT_S))).ready
         if not ready:
             raise HttpError(503, "the server is not ready")
         return json_answer({"ready": True})
 
-    @app.get("/metrics", tags=["Operations"], summary="What was done, for Prometheus")
+    @app.get("/metrics", tags=["Operations"], summary="What was done, for Prometheus", response_class=PlainTextResponse)
     async def show_metrics() -> Response:
         statistics: GetStatisticsResponse | None = None
         try:
@@ -88,26 +104,41 @@ def _add_operations(app: FastAPI, gateway: Gateway, metrics: HttpMetrics) -> Non
         return Response(metrics.render(statistics), media_type=CONTENT_TYPE_LATEST)
 
 
-def _add_error_handlers(app: FastAPI) -> None:
-    def problem(status: int, message: str) -> Response:
-        return json_answer({"error": printable(" ".join(message.split()))[:_MAX_ERROR]}, status)
+class _Finish:
+    """Answers requests that are cancelled, which happens when the time to finish them is over."""
 
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await self._app(scope, receive, send)
+        except asyncio.CancelledError:
+            answer = _problem(503, "the server is shutting down; the request was not finished")
+            await answer(scope, receive, send)
+
+
+def _problem(status: int, message: str) -> Response:
+    return json_answer({"error": printable(" ".join(message.split()))[:_MAX_ERROR]}, status)
+
+
+def _add_error_handlers(app: FastAPI) -> None:
     @app.exception_handler(HttpError)
     async def http_error(request: Request, error: HttpError) -> Response:
-        response = problem(error.status, str(error))
+        response = _problem(error.status, str(error))
         if error.status == _REQUEST_TIMEOUT:
             response.headers["Connection"] = "close"
         return response
 
     @app.exception_handler(HeadgateError)
     async def upstream_error(request: Request, error: HeadgateError) -> Response:
-        if error.code.name == "RESOURCE_EXHAUSTED" and "larger than max" in error.details:
-            return problem(413, f"the request is larger than this server takes (--max-message-mb): {error.details}")
-        return problem(status_of(error.code), error.details)
+        if "Received message larger than max" in error.details:
+            return _problem(413, f"the request is larger than this server takes (--max-message-mb): {error.details}")
+        return _problem(status_of(error.code), error.details)
 
     @app.exception_handler(ServerError)
     async def server_error(request: Request, error: ServerError) -> Response:
-        return problem(status_of(error.code), str(error))
+        return _problem(status_of(error.code), str(error))
 
     @app.exception_handler(HTTPException)
     async def routing_error(request: Request, error: HTTPException) -> Response:
@@ -115,18 +146,18 @@ def _add_error_handlers(app: FastAPI) -> None:
             message = f"there is nothing at {request.url.path}; /docs lists what there is"
         else:
             message = f"{request.url.path}: {error.detail}"
-        response = problem(error.status_code, message)
+        response = _problem(error.status_code, message)
         response.headers.update(error.headers or {})
         return response
 
     @app.exception_handler(ClientDisconnect)
     async def gone(request: Request, error: ClientDisconnect) -> Response:
-        return problem(_CLIENT_GONE, "the client has gone")
+        return _problem(_CLIENT_GONE, "the client has gone")
 
     # The server behind this one logs it.
     @app.exception_handler(Exception)
     async def bug(request: Request, error: Exception) -> Response:
-        return problem(500, "the request could not be handled; the server's log says why")
+        return _problem(500, "the request could not be handled; the server's log says why")
 
 
 def _openapi(app: FastAPI) -> dict[str, Any]:

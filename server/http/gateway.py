@@ -89,8 +89,10 @@ class Gateway:
 
 
 def _accepts(request: Request, encoding: Literal["gzip", "deflate"]) -> bool:
-    accepted = request.headers.get("accept-encoding", "").lower().split(",")
-    return encoding in (each.partition(";")[0].strip() for each in accepted)
+    accepted = request.headers.get("accept-encoding", "").lower().replace(" ", "").split(",")
+    weights = dict(each.partition(";")[::2] for each in accepted)
+    # "q=0" and "q=0.000" are a refusal.
+    return encoding in weights and weights[encoding].rstrip("0.") != "q="
 
 
 def json_answer(value: Any, status: int = 200) -> Response:
@@ -115,7 +117,8 @@ def body_of(schema: type[BaseModel], *, binary: bool = False) -> dict[str, Any]:
     content: dict[str, Any] = {"application/json": {"schema": {"$ref": f"#/components/schemas/{schema.__name__}"}}}
     if binary:
         content["application/octet-stream"] = {"schema": {"type": "string", "format": "binary"}}
-    return {"requestBody": {"content": content, "required": True}}
+    required = any(field.is_required() for field in schema.model_fields.values())
+    return {"requestBody": {"content": content, "required": required}}
 
 
 def add_model_route(

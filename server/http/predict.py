@@ -74,11 +74,12 @@ class Predictor:
             return response
 
         known = self._described.get((of.model, version))
+        # Features in the order of a model that was replaced would be answered, wrongly.
+        if known is None or _name_features(inputs, known):
+            known = await self._describe(of.model, version, deadline)
         try:
-            return await ask(known or await self._describe(of.model, version, deadline))
+            return await ask(known)
         except (InvalidRequestError, NotFoundError):
-            if known is None:
-                raise
             current = await self._describe(of.model, version, deadline)
             if is_same_model(current, known):
                 raise
@@ -105,6 +106,10 @@ def _arrays(inputs: Any) -> Any:
     if isinstance(inputs, Mapping):
         return {name: array_of(value, name) for name, value in inputs.items()}
     return array_of(inputs, "inputs")
+
+
+def _name_features(inputs: Any, described: GetModelResponse) -> bool:
+    return isinstance(inputs, Mapping) and not inputs.keys() <= {spec.name for spec in described.signature.inputs}
 
 
 def _version(text: str) -> int:

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from starlette.requests import ClientDisconnect, Request
 
-from headgate.server.errors import DeadlineExceededError, InvalidArgumentError, UnavailableError
+from headgate.server.errors import DeadlineExceededError, InvalidArgumentError
 from headgate.server.http.errors import HttpError
 
 Result = TypeVar("Result")
@@ -134,7 +134,6 @@ async def while_connected(request: Request, answer: Awaitable[Result]) -> Result
 
     Raises:
         ClientDisconnect: the client has gone; the awaited was cancelled.
-        UnavailableError: this was cancelled, which happens when the time to finish is over.
     """
     answering = asyncio.ensure_future(answer)
     going = asyncio.ensure_future(request.receive())
@@ -143,8 +142,6 @@ async def while_connected(request: Request, answer: Awaitable[Result]) -> Result
         if not answering.done():
             raise ClientDisconnect
         return answering.result()
-    except asyncio.CancelledError:
-        raise UnavailableError("the server is shutting down; the request was not finished") from None
     finally:
         going.cancel()
         answering.cancel()

@@ -151,7 +151,7 @@ def _raw(tensor: InputTensor) -> bytes:
         )
     if tensor.datatype == "BYTES":
         if array.size and array.dtype != object:
-            raise InvalidArgumentError(f"input '{tensor.name}' of BYTES holds numbers; send text")
+            raise InvalidArgumentError(f"input '{tensor.name}' of BYTES holds no text; send text")
         return join_elements([text.encode() for text in array.ravel()])
     dtype = _DTYPES.get(tensor.datatype)
     if dtype is None:

@@ -27,6 +27,8 @@ _CHANNEL_OPTIONS = [
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 1000),
 ]
+#: grpc takes what is centuries away for the past.
+_MOST_TIMEOUT_S = 365 * 24 * 3600.0
 #: How long a request waits for a worker that is being started.
 _CONNECT_TIMEOUT_S = 5.0
 
@@ -70,7 +72,7 @@ class Upstream:
         channel = self._connected() or await self._connect(deadline)
         method = channel.unary_unary(path, None, response_class.FromString)
         try:
-            return await method(request.SerializeToString(), timeout=deadline.left_s())
+            return await method(request.SerializeToString(), timeout=min(deadline.left_s(), _MOST_TIMEOUT_S))
         except grpc.aio.AioRpcError as error:
             # It is not asked again, or of another: what ended one worker would end them all.
             raise error_from_rpc(error, deadline.timeout_s) from None

@@ -21,7 +21,15 @@ GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 
 
 async def application(scope, receive, send):
-    """Answer with as many bytes as the path says, without a look at the body."""
+    """Answer with as many bytes as the path says, without a look at the body, or with the body."""
+    if scope["path"] == "/echo":
+        body, more = b"", True
+        while more:
+            message = await receive()
+            body, more = body + message.get("body", b""), message.get("more_body", False)
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % len(body))]})
+        await send({"type": "http.response.body", "body": body})
+        return
     size = int(scope["path"].strip("/") or 2)
     await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % size)]})
     await send({"type": "http.response.body", "body": b"." * size})
@@ -69,6 +77,14 @@ def receive_answers(connection, count):
         received += chunk
 
 
+def receive_answer(connection, body):
+    received = b""
+    while not received.endswith(b"\r\n\r\n" + body):
+        chunk = connection.recv(1000)
+        assert chunk
+        received += chunk
+
+
 class TestHeads:
     @pytest.mark.parametrize("sent", [b"", b"\r\n", b"GET / HT", GET[:-2], GET[:-2] + b"A: b\r\n"])
     @pytest.mark.usefixtures("impatient")
@@ -94,6 +110,14 @@ class TestHeads:
         connection.sendall(sent)
         assert receive_all(connection).startswith(b"HTTP/1.1 431 Request Header Fields Too Large\r\n")
 
+    def test_that_follow_a_large_body(self, connect):
+        connection = connect()
+        body = b"." * 100_000
+        connection.sendall(b"POST /2 HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n%s%s" % (body, GET[:5]))
+        receive_answers(connection, 1)
+        connection.sendall(GET[5:])
+        receive_answers(connection, 1)
+
     def test_that_are_none(self, connect):
         connection = connect()
         connection.sendall(b"\x16\x03\x01\x02\x00\r\n\r\n")
@@ -109,12 +133,54 @@ class TestHeads:
             receive_answers(connection, 1)
 
 
+class TestUpgrades:
+    """What clients offer that would rather speak HTTP/2, such as Java's, unless they are told otherwise."""
+
+    OFFER = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n"
+
+    @pytest.mark.parametrize("parts", [1, 2, 3])
+    @pytest.mark.parametrize("chunked", [True, False])
+    def test_the_body_is_that_of_the_request(self, connect, parts, chunked):
+        """However it comes: taken for the next request, it would be one that somebody else wrote."""
+        body = b"GET /3 HTTP/1.1\r\nHost: x\r\n\r\n"
+        sent = b"%x\r\n%s\r\n0\r\n\r\n" % (len(body), body) if chunked else body
+        length = b"Transfer-Encoding: chunked" if chunked else b"Content-Length: %d" % len(body)
+        head = b"POST /echo HTTP/1.1\r\nHost: x\r\n%s%s\r\n\r\n" % (self.OFFER, length)
+        connection = connect()
+        for part in {1: [head + sent], 2: [head, sent], 3: [head[:90], head[90:] + sent[:9], sent[9:]]}[parts]:
+            connection.sendall(part)
+        receive_answer(connection, body)
+        connection.sendall(GET)
+        receive_answers(connection, 1)
+
+    def test_one_after_the_other(self, connect):
+        connection = connect()
+        offer = GET[:-2] + self.OFFER + b"\r\n"
+        connection.sendall(offer * 3 + GET + offer)
+        receive_answers(connection, 5)
+
+    @pytest.mark.parametrize("target", [b"/", b"x:80"])
+    def test_tunnels(self, connect, target):
+        connection = connect()
+        connection.sendall(b"CONNECT %s HTTP/1.1\r\nHost: x\r\n\r\n" % target)
+        assert receive_all(connection).startswith(b"HTTP/1.1 400 ")
+
+
 def test_answers_that_are_not_read(server, connect):
     connection = connect()
     connection.sendall(b"GET /50000000 HTTP/1.1\r\nHost: x\r\n\r\n")
     connection.recv(1)
     while server.server_state.connections:
         pass
+
+
+def test_trailers_that_do_not_end(connect):
+    connection = connect()
+    connection.sendall(b"POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nA: ")
+    with contextlib.suppress(ConnectionError):
+        for _ in range(1000):
+            connection.sendall(b"a" * 10_000)
+        pytest.fail("the server takes 10 MB of trailers")
 
 
 class TestBodies:

@@ -187,6 +187,15 @@ class TestErrors:
             f"the header Inference-Header-Content-Length is '{value}'; give the number of by"
         )
 
+    def test_length_beyond_the_body(self, service):
+        answer = service.post("/v2/models/iris/infer", infer_body(), Inference_Header_Content_Length=10**12)
+        assert answer.status == 400
+        assert answer.error.startswith("Inference-Header-Content-Length is 1000000000000, the body has ")
+
+    def test_the_longest_deadlines(self, service):
+        for header in ({"Grpc_Timeout": "99999999H"}, {"X_Envoy_Expected_Rq_Timeout_Ms": "9" * 12}):
+            assert service.post("/v2/models/iris/infer", infer_body(), **header).status == 200
+
     def test_deadline(self, service):
         steps = np.array([[20_000]])
         answer = service.post("/v2/models/busy/infer", infer_body(steps, "INT64", "steps"), Grpc_Timeout="50m")

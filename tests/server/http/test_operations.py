@@ -21,6 +21,15 @@ def test_probes(service):
     assert (service.get("/readyz").status, service.get("/readyz").json) == (200, {"ready": True})
 
 
+def test_head_is_get_without_a_body(service):
+    for path in ("/healthz", "/v2/health/ready", "/v2/models/iris", "/docs"):
+        head, get = service.ask("HEAD", path), service.get(path)
+        assert (head.status, head.body) == (200, b"")
+        assert head.headers["Content-Length"] == get.headers["Content-Length"] == str(len(get.body))
+    answer = service.ask("HEAD", "/v2/models/iris/infer")
+    assert (answer.status, answer.headers["Allow"]) == (405, "POST")
+
+
 def test_metrics(service):
     def counts():
         answer = service.get("/metrics")
@@ -56,6 +65,9 @@ def test_all_that_there_is_is_described(service):
     schemas = described["components"]["schemas"]
     references = set(re.findall(r'"#/components/schemas/(\w+)"', service.get("/openapi.json").body.decode()))
     assert references == set(schemas)
+    assert list(paths["/metrics"]["get"]["responses"]["200"]["content"]) == ["text/plain"]
+    assert paths["/v2/models/{model}/infer"]["post"]["requestBody"]["required"]
+    assert not paths["/v2/repository/index"]["post"]["requestBody"]["required"]
     assert {"top_k", "threshold", "heads"} <= set(schemas["DecodeOptions"]["properties"])
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import shutil
 import socket
 from urllib.parse import urlsplit
 
@@ -106,7 +107,8 @@ class TestErrors:
         assert (answer.status, answer.error) == (504, "there was no answer within 0 s")
 
 
-def test_a_model_that_has_changed_is_asked_about_again(service, http_repository, write_model):
+@pytest.mark.parametrize("config", ["", "[versions]\nlatest = 2\n"])
+def test_a_model_that_has_changed_is_asked_about_again(service, http_repository, write_model, config):
     def write(version, names):
         """Write the sum of the first feature and ten times the second."""
         signature = Signature(
@@ -121,22 +123,28 @@ def test_a_model_that_has_changed_is_asked_about_again(service, http_repository,
             "{ y = MatMul(x, w) }"
         )
         metadata = {METADATA_KEY: signature_to_json(signature)}
-        write_model(http_repository, "changing", graph, version=version, metadata=metadata)
+        shutil.rmtree(http_repository / "changing" / str(version), ignore_errors=True)
+        write_model(http_repository, "changing", graph, version=version, config=config, metadata=metadata)
         assert service.post("/v2/repository/models/changing/load").status == 200
 
     def predict(**features):
         answer = service.post("/v2/models/changing/predict", {"inputs": features})
         return answer.json["version"], answer.json["predictions"][0]["y"]["values"][0]["value"]
 
+    shutil.rmtree(http_repository / "changing", ignore_errors=True)
     write(1, ["a", "b"])
     assert predict(a=1, b=2) == (1, 21)
     write(2, ["b", "a"])
     assert predict(a=1, b=2) == (2, 12)
     write(3, ["c", "b", "a"])
     assert predict(a=1, b=2, c=3) == (3, 123)
+    # The same version, in the place of what it was.
+    write(3, ["a", "b", "c"])
+    assert predict(a=1, b=2, c=3) == (3, 321)
 
 
-def test_what_a_client_asked_that_goes_is_not_run(service):
+@pytest.mark.parametrize("next_request", ["", "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"])
+def test_what_a_client_asked_that_goes_is_not_run(service, next_request):
     def metric(name):
         lines = service.get("/metrics").body.decode().splitlines()
         return float(next(line for line in lines if line.startswith(name)).split()[-1])
@@ -148,7 +156,7 @@ def test_what_a_client_asked_that_goes_is_not_run(service):
         where = urlsplit(service.url)
         connection = socket.create_connection((where.hostname, where.port))
         head = f"POST /v2/models/busy/infer HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
-        connection.sendall((head + body).encode())
+        connection.sendall((head + body + next_request).encode())
         return connection
 
     queued, cancelled = 'headgate_queue_length{model="busy"', 'headgate_requests_total{model="busy",outcome="cancelled"'

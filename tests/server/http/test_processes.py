@@ -1,5 +1,6 @@
 """The process that speaks HTTP: how it starts, dies and ends, together with the others."""
 
+import contextlib
 import gzip
 import json
 import os
@@ -86,7 +87,11 @@ class TestTls:
             service.ask("GET", "/v2", context=context)
         authority.issue_cert("client").configure_cert(context)
         assert service.ask("POST", "/v2/models/iris/predict", FLOWERS, context=context).status == 200
-        assert service.stop()[0] == 0
+        # A client that is idle does not see that TLS is to end, which is no request to wait for.
+        with contextlib.closing(service.connect(context)) as idle:
+            idle.request("GET", "/healthz")
+            assert idle.getresponse().read()
+            assert service.stop()[0] == 0
 
 
 class TestEnd:
@@ -114,6 +119,23 @@ class TestEnd:
             503,
             "the server is shutting down; the request was not finished",
         )
+        assert all("Traceback" not in line for line in service.rest("stderr"))
+
+    def test_of_a_body_that_does_not_come(self, start):
+        service = start("--drain-timeout", "0.5").wait_until_ready()
+        with contextlib.closing(service.connect()) as connection:
+            connection.putrequest("POST", "/v2/models/iris/predict")
+            connection.putheader("Content-Length", "100")
+            connection.endheaders(b"{")
+            while 'headgate_http_requests_total{method="GET"' not in service.get("/metrics").body.decode():
+                pass
+            service.process.send_signal(signal.SIGTERM)
+            answer = connection.getresponse()
+            assert (answer.status, json.loads(answer.read())) == (
+                503,
+                {"error": "the server is shutting down; the request was not finished"},
+            )
+        assert service.process.wait(60) == 1
         assert all("Traceback" not in line for line in service.rest("stderr"))
 
     def test_without_the_supervisor(self, start):
@@ -177,4 +199,6 @@ def test_limit_of_grpc_and_packed_answers(start, tmp_path, write_model):
     answer = infer(1, Accept_Encoding="br, gzip;q=0.5")
     assert answer.headers["Content-Encoding"] == "gzip"
     assert json.loads(gzip.decompress(answer.body))["outputs"][0]["data"] == [0, 0, 0]
+    for accepted in ("gzip;q=0", "br, GZIP ; q=0.000", "br", ""):
+        assert "Content-Encoding" not in infer(1, Accept_Encoding=accepted).headers
     assert "Content-Encoding" not in infer(1).headers
