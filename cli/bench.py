@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import platform
@@ -14,6 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from headgate.cli.json_text import json_text
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -223,7 +224,7 @@ def bench(
         print(f"highest rate with 99 % answered within {max_rate_under_p99}: {highest:,.0f}/s")
     if json_file is not None:
         facts = {"model": model, "url": url, "call": call.path, "rows": rows, "timeout_s": timeout_s}
-        json_file.write_text(json.dumps(_to_json(facts, runs, highest), indent=1) + "\n")
+        json_file.write_text(json_text(_to_json(facts, runs, highest)) + "\n")
     if plot is not None:
         from headgate.benchmarks.plot import write_plot
 

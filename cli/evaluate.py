@@ -1,6 +1,5 @@
 """`headgate evaluate`: how well an exported model does on data with targets."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -8,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from headgate.cli.errors import CommandError
+from headgate.cli.json_text import json_text
 from headgate.cli.model_files import find_model_file, open_checked
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ def evaluate(
         _write_report(report, exported, data, evaluations)
     if as_json:
         facts = {"file": str(exported.path), "data": str(data), "heads": [found.to_dict() for found in evaluations]}
-        print(json.dumps(facts, ensure_ascii=False, indent=2))
+        print(json_text(facts))
     else:
         for found in evaluations:
             _print_tables(found)

@@ -1,6 +1,5 @@
 """`headgate inspect`: what an ONNX file says about itself."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -8,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from headgate.cli.errors import CommandError
+from headgate.cli.json_text import json_text
 from headgate.cli.model_files import find_model_file
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def inspect(
     except ValueError as error:
         raise CommandError(f"{path}: {error}") from error
     if as_json:
-        print(json.dumps(_facts(path, session.inputs, session.outputs, signature), ensure_ascii=False, indent=2))
+        print(json_text(_facts(path, session.inputs, session.outputs, signature)))
     else:
         _print_table(path, session.inputs, session.outputs, signature)
 

@@ -1,7 +1,5 @@
 """`headgate predict`: ask a server."""
 
-import json
-import math
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -9,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from headgate.cli.errors import CommandError
+from headgate.cli.json_text import json_text
 
 if TYPE_CHECKING:
     import grpc
@@ -132,7 +131,7 @@ def predict(
         raise CommandError(f"{url}: {error}") from error
     if as_json:
         answer = {"model": predictions.model, "version": predictions.version, "predictions": predictions.to_dicts()}
-        print(json.dumps(_finite(answer), ensure_ascii=False, indent=2, allow_nan=False))
+        print(json_text(answer))
     else:
         _print_table(predictions, signature)
 
@@ -162,15 +161,6 @@ def _credentials(
             f"{files} cannot be used: {error.reason or error}; give PEM files, a certificate and its key, not encrypted"
         ) from error
     return grpc.ssl_channel_credentials(*pem)
-
-
-def _finite(value: Any) -> Any:
-    """Return plain values with None for the numbers that JSON does not have."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, dict):
-        return {key: _finite(each) for key, each in value.items()}
-    return [_finite(each) for each in value] if isinstance(value, list) else value
 
 
 def _print_table(predictions: "Predictions", signature: "Signature") -> None:

@@ -1,12 +1,12 @@
 """What an export made, as a table and as JSON."""
 
-import json
 from collections.abc import Mapping, Sequence
 
 from google.protobuf import json_format
 from rich.filesize import decimal
 
 from headgate.cli.heads import describe_head
+from headgate.cli.json_text import json_text
 from headgate.cli.signatures import (
     describe_input,
     describe_optimization,
@@ -33,7 +33,7 @@ def print_json(report: ExportReport, notes: Sequence[str], undecided: Mapping[st
         "undecided": undecided,
         "signature": json_format.MessageToDict(report.signature, preserving_proto_field_name=True),
     }
-    print(json.dumps(facts, ensure_ascii=False, indent=2))
+    print(json_text(facts))
 
 
 def print_table(report: ExportReport, notes: Sequence[str], undecided: Mapping[str, str]) -> None:

@@ -1,7 +1,6 @@
 """`headgate threshold`: the thresholds of an exported model, what others would lead to, and changing them."""
 
 import copy
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -9,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from headgate.cli.errors import CommandError
+from headgate.cli.json_text import json_text
 from headgate.cli.model_files import find_model_file, open_checked
 
 if TYPE_CHECKING:
@@ -207,7 +207,7 @@ def _print_json(
         ]
     if written is not None:
         facts["written"] = str(written)
-    print(json.dumps(facts, ensure_ascii=False, indent=2))
+    print(json_text(facts))
 
 
 def _print_tables(

@@ -17,6 +17,7 @@ from headgate.client.channel import (
     ChannelOptions,
     EndOfInputs,
     channel_options,
+    effective_timeout,
     error_from_rpc,
     open_channel,
     outcome_of,
@@ -24,7 +25,7 @@ from headgate.client.channel import (
 from headgate.client.errors import HeadgateError, InvalidRequestError, NotFoundError
 from headgate.client.predictions import Predictions
 from headgate.client.readiness import wait_for_model_async, wait_for_server_async
-from headgate.client.requests import Inputs, Options, build_request, is_same_model
+from headgate.client.requests import Inputs, Options, build_latest, build_request, is_same_model
 from headgate.client.retries import RetryPolicy
 from headgate.v1 import (
     GetModelRequest,
@@ -90,6 +91,12 @@ class AsyncClient:
         """Return what a model predicts for a batch of rows; see `Client.predict`."""
 
         async def ask(described: GetModelResponse) -> Predictions:
+            request, ordered_for = build_latest(described, model, version, inputs, options, request_id)
+            predictions = await self.send(request, timeout_s)
+            if ordered_for in (0, predictions.version):
+                return predictions
+            # Another version answered, which may want another order.
+            described = await self.model(model, version, timeout_s=timeout_s)
             request = build_request(described, model, version, inputs, options, request_id)
             return await self.send(request, timeout_s)
 
@@ -159,12 +166,18 @@ class AsyncClient:
                 turns.put_nowait(EndOfInputs())
             except Exception as error:
                 turns.put_nowait(EndOfInputs(error))
+            except BaseException as error:
+                # Whoever waits for a turn has to learn of it too, be it what the inputs await that was cancelled.
+                turns.put_nowait(EndOfInputs(error))
+                raise
 
         async def answer() -> StreamPredictResponse | None:
             message = await call.read()
             return None if message is grpc.aio.EOF else message
 
-        call = self._stub.StreamPredict(timeout=timeout_s)
+        # Features by name go to the version that is the latest now.
+        self._described.pop((model, version), None)
+        call = self._stub.StreamPredict(timeout=effective_timeout(timeout_s, None))
         call.add_done_callback(lambda _: turns.put_nowait(None))
         feeding = asyncio.create_task(feed())
         try:
@@ -226,7 +239,7 @@ class AsyncClient:
             await wait_for_model_async(ask, f"model '{model}' of {self._target}", deadline - time.monotonic())
 
     async def _call(self, method: Callable[..., Any], request: object, timeout_s: float | None) -> Any:
-        timeout_s = self.timeout_s if timeout_s is None else timeout_s
+        timeout_s = effective_timeout(timeout_s, self.timeout_s)
         try:
             return await method(request, timeout=timeout_s)
         except grpc.aio.AioRpcError as error:
@@ -235,15 +248,13 @@ class AsyncClient:
     async def _with_description(
         self, model: str, version: int, timeout_s: float | None, use: Callable[[GetModelResponse], Awaitable[Result]]
     ) -> Result:
-        """Await `use` with the model's description; a second time if the one that was known turns out to be old."""
-        known = self._described.get((model, version))
+        """Await `use` with the model's description; a second time if it turns out to be old."""
+        described = await self.described(model, version, timeout_s=timeout_s)
         try:
-            return await use(known or await self.model(model, version, timeout_s=timeout_s))
+            return await use(described)
         except (InvalidRequestError, NotFoundError):
-            if known is None:
-                raise
             current = await self.model(model, version, timeout_s=timeout_s)
-            if is_same_model(current, known):
+            if is_same_model(current, described):
                 raise
         return await use(current)
 

@@ -18,6 +18,7 @@ from headgate.client.channel import (
     ChannelOptions,
     EndOfInputs,
     channel_options,
+    effective_timeout,
     error_from_rpc,
     open_channel,
     outcome_of,
@@ -25,7 +26,7 @@ from headgate.client.channel import (
 from headgate.client.errors import HeadgateError, InvalidRequestError, NotFoundError
 from headgate.client.predictions import Predictions
 from headgate.client.readiness import wait_for_model, wait_for_server
-from headgate.client.requests import Inputs, Options, build_request, is_same_model
+from headgate.client.requests import Inputs, Options, build_latest, build_request, is_same_model
 from headgate.client.retries import RetryPolicy
 from headgate.v1 import GetModelRequest, GetModelResponse, ListModelsRequest, Model, PredictRequest
 from headgate.v1.prediction_service_pb2_grpc import PredictionServiceStub
@@ -103,8 +104,8 @@ class Client:
                 its features, also `{"age": 61, "sex": 1}` for one row, `{"age": [61, 48], "sex": [1, 0]}`, a list of
                 such rows, or a DataFrame, its columns in any order.
             version: the model's version; 0 means the latest that is being served.
-            timeout_s: how long the call may take (the first for a model: each of its two calls); None means as long as
-                the client says.
+            timeout_s: how long the call may take, in seconds (the first for a model, and the first after it was
+                replaced: each of its calls); None means as long as the client says.
             request_id: any text; comes back as `Predictions.id` and stands in the server's log.
             options: `heads`, `top_k`, `threshold`, `confidence_level`, `include_probabilities`, `include_entropy`,
                 `include_margin`, `include_groups`, `half_precision`, `mask_encoding`, `relative_coordinates`,
@@ -112,6 +113,12 @@ class Client:
         """
 
         def ask(described: GetModelResponse) -> Predictions:
+            request, ordered_for = build_latest(described, model, version, inputs, options, request_id)
+            predictions = self.send(request, timeout_s)
+            if ordered_for in (0, predictions.version):
+                return predictions
+            # Another version answered, which may want another order.
+            described = self.model(model, version, timeout_s=timeout_s)
             request = build_request(described, model, version, inputs, options, request_id)
             return self.send(request, timeout_s)
 
@@ -163,7 +170,8 @@ class Client:
         Args:
             model: as in `predict`.
             inputs: yields what `predict` takes as `inputs`.
-            version: as in `predict`.
+            version: as in `predict`; features by name stay with the version that was the latest when the stream began,
+                as long as it is served.
             timeout_s: how long the whole stream may take; None means as long as it takes.
             return_exceptions: False: an input that fails ends the stream; its exception is raised when its turn comes.
                 True: the exception is yielded in its turn, and the stream goes on. A broken connection always raises.
@@ -189,12 +197,19 @@ class Client:
                     if closed.is_set():
                         return
                 turns.put(EndOfInputs())
-            except Exception as error:
+            except GeneratorExit:
+                # The call has ended: gRPC takes no more.
+                raise
+            except BaseException as error:
+                # Whatever it is: this is a thread of gRPC's, and the caller waits for a turn.
                 turns.put(EndOfInputs(error))
 
-        call = self._stub.StreamPredict(requests(), timeout=timeout_s)
+        # Features by name go to the version that is the latest now.
+        self._described.pop((model, version), None)
+        call = self._stub.StreamPredict(requests(), timeout=effective_timeout(timeout_s, None))
         # A call that fails while the next input is still awaited is noticed at once: its error is the next answer.
-        call.add_callback(lambda: turns.put(None))
+        if not call.add_callback(lambda: turns.put(None)):
+            turns.put(None)
         try:
             while not isinstance(turn := turns.get(), EndOfInputs):
                 outcome = turn or outcome_of(next(call, None))
@@ -277,7 +292,7 @@ class Client:
             wait_for_model(ask, f"model '{model}' of {self._target}", deadline - time.monotonic())
 
     def _call(self, method: Callable[..., Any], request: object, timeout_s: float | None) -> Any:
-        timeout_s = self.timeout_s if timeout_s is None else timeout_s
+        timeout_s = effective_timeout(timeout_s, self.timeout_s)
         try:
             return method(request, timeout=timeout_s)
         except grpc.RpcError as error:
@@ -286,14 +301,12 @@ class Client:
     def _with_description(
         self, model: str, version: int, timeout_s: float | None, use: Callable[[GetModelResponse], Result]
     ) -> Result:
-        """Call `use` with the model's description; a second time if the one that was known turns out to be old."""
-        known = self._described.get((model, version))
+        """Call `use` with the model's description; a second time if it turns out to be old."""
+        described = self.described(model, version, timeout_s=timeout_s)
         try:
-            return use(known or self.model(model, version, timeout_s=timeout_s))
+            return use(described)
         except (InvalidRequestError, NotFoundError):
-            if known is None:
-                raise
             current = self.model(model, version, timeout_s=timeout_s)
-            if is_same_model(current, known):
+            if is_same_model(current, described):
                 raise
         return use(current)

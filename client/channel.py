@@ -6,12 +6,20 @@ from typing import Any
 
 import grpc
 
-from headgate.client.errors import DeadlineExceededError, HeadgateError, UnavailableError, error_from_status
+from headgate.client.errors import (
+    DeadlineExceededError,
+    HeadgateError,
+    InvalidRequestError,
+    UnavailableError,
+    error_from_status,
+)
 from headgate.client.predictions import Predictions
 from headgate.client.retries import RetryPolicy
 from headgate.v1 import StreamPredictResponse
 
 DEFAULT_TIMEOUT_S = 30.0
+#: gRPC counts nanoseconds since 1970; what is much longer it takes for a deadline that has passed.
+_LONGEST_TIMEOUT_S = 1e9
 DEFAULT_RETRY = RetryPolicy()
 #: How many requests of a stream may wait for their answers.
 READ_AHEAD = 64
@@ -62,7 +70,25 @@ def error_from_rpc(error: grpc.RpcError, timeout_s: float | None = None) -> Head
     # gRPC's own words where the server said nothing.
     if code is grpc.StatusCode.DEADLINE_EXCEEDED and details == "Deadline Exceeded" and timeout_s is not None:
         return no_answer_error(timeout_s)
+    # gRPC's again: the server will not take it later either.
+    if code is grpc.StatusCode.RESOURCE_EXHAUSTED and "SERVER: Received message larger than max" in (details or ""):
+        return InvalidRequestError(f"{details}; send fewer rows at a time")
     return error_from_status(code, details)
+
+
+def effective_timeout(timeout_s: float | None, default_s: float | None) -> float | None:
+    """Return how long a call may take, of a client that says `default_s`; None means as long as it takes.
+
+    Raises:
+        ValueError: it is no number of seconds, or of more than 30 years.
+
+    >>> effective_timeout(None, 30.0)
+    30.0
+    """
+    timeout_s = default_s if timeout_s is None else timeout_s
+    if timeout_s is not None and not timeout_s <= _LONGEST_TIMEOUT_S:
+        raise ValueError(f"timeout_s is {timeout_s}; give seconds, or None to a client whose calls have no deadline")
+    return timeout_s
 
 
 def no_answer_error(timeout_s: float) -> DeadlineExceededError:
@@ -74,7 +100,7 @@ def no_answer_error(timeout_s: float) -> DeadlineExceededError:
 class EndOfInputs:
     """The inputs of a stream have come to their end, by `error` if there is one."""
 
-    error: Exception | None = None
+    error: BaseException | None = None
 
 
 def outcome_of(answer: StreamPredictResponse | None) -> Predictions | HeadgateError:

@@ -9,11 +9,11 @@ import grpc
 import grpc.aio
 
 from headgate.client.channel import error_from_rpc
-from headgate.client.errors import DeadlineExceededError, HeadgateError, NotFoundError, UnavailableError
+from headgate.client.errors import DeadlineExceededError, NotFoundError, UnavailableError
 from headgate.foreign import health
 from headgate.v1 import GetModelResponse, Model
 
-#: Between two questions about a model.
+#: Between two questions.
 _PAUSE_S = 0.1
 _SERVING = "SERVING"
 _READY = "READY"
@@ -27,33 +27,37 @@ def wait_for_server(channel: grpc.Channel, target: str, timeout_s: float) -> Non
     Raises:
         DeadlineExceededError: that was not so within `timeout_s`.
     """
-    seen = "no connection"
-    call = _watch(channel, timeout_s)
-    try:
-        for response in call:
-            seen = _status(response)
-            if seen == _SERVING:
-                return
-    except grpc.RpcError as error:
-        raise _watch_error(error, target, seen) from None
-    finally:
-        call.cancel()
+    deadline, seen = time.monotonic() + timeout_s, "no connection"
+    while (left_s := deadline - time.monotonic()) > 0:
+        call = _watch(channel, left_s)
+        try:
+            for response in call:
+                seen = _status(response)
+                if seen == _SERVING:
+                    return
+        except grpc.RpcError as error:
+            seen = _why_not_yet(error, seen)
+        finally:
+            call.cancel()
+        time.sleep(min(_PAUSE_S, left_s))
     raise _not_ready(target, seen)
 
 
 async def wait_for_server_async(channel: grpc.aio.Channel, target: str, timeout_s: float) -> None:
     """Do what `wait_for_server` does."""
-    seen = "no connection"
-    call = _watch(channel, timeout_s)
-    try:
-        async for response in call:
-            seen = _status(response)
-            if seen == _SERVING:
-                return
-    except grpc.aio.AioRpcError as error:
-        raise _watch_error(error, target, seen) from None
-    finally:
-        call.cancel()
+    deadline, seen = time.monotonic() + timeout_s, "no connection"
+    while (left_s := deadline - time.monotonic()) > 0:
+        call = _watch(channel, left_s)
+        try:
+            async for response in call:
+                seen = _status(response)
+                if seen == _SERVING:
+                    return
+        except grpc.aio.AioRpcError as error:
+            seen = _why_not_yet(error, seen)
+        finally:
+            call.cancel()
+        await asyncio.sleep(min(_PAUSE_S, left_s))
     raise _not_ready(target, seen)
 
 
@@ -114,9 +118,15 @@ def _state(model: Model) -> str:
     return f"{state}: {model.reason}" if model.reason else state
 
 
-def _watch_error(error: grpc.RpcError, target: str, seen: str) -> HeadgateError:
-    converted = error_from_rpc(error)
-    return _not_ready(target, seen) if isinstance(converted, DeadlineExceededError) else converted
+def _why_not_yet(error: grpc.RpcError, seen: str) -> str:
+    """Return what was heard last; raise what no waiting will mend."""
+    match error_from_rpc(error):
+        case DeadlineExceededError():
+            return seen
+        case UnavailableError() as passing:
+            return str(passing)
+        case lasting:
+            raise lasting from None
 
 
 def _not_ready(what: str, seen: str) -> DeadlineExceededError:

@@ -98,6 +98,8 @@ def build_request(
     decoding: dict[str, Any] = dict(options)
     if isinstance(decoding.get("heads"), str):
         raise InvalidRequestError(f"heads is {decoding['heads']!r}; give a list of names")
+    if not isinstance(request_id, str | None):
+        raise InvalidRequestError(f"request_id is {request_id!r}; give a text")
     if "mask_encoding" in decoding:
         decoding["mask_encoding"] = _mask_encoding(decoding["mask_encoding"])
     queueing = {name: decoding.pop(name) for name in ("priority", "queue_timeout_us") if name in decoding}
@@ -108,6 +110,19 @@ def build_request(
     except (TypeError, ValueError) as error:
         given = ", ".join(f"{name}={value!r}" for name, value in options.items())
         raise InvalidRequestError(f"the options {given} cannot be sent: {error}") from None
+
+
+def build_latest(
+    described: GetModelResponse, model: str, version: int, inputs: Inputs, options: Options, request_id: str = ""
+) -> tuple[PredictRequest, int]:
+    """Do what `build_request` does, but where `version` is 0 leave it to the server, for features by name too.
+
+    Returns:
+        The request, and the version in whose order its features are; 0 where any version may answer.
+    """
+    request = build_request(described, model, version, inputs, options, request_id)
+    ordered_for, request.version = request.version, version
+    return request, ordered_for
 
 
 def is_same_model(one: GetModelResponse, other: GetModelResponse) -> bool:
@@ -145,7 +160,7 @@ def _by_input(inputs: Inputs, signature: Signature) -> tuple[Mapping[str, ArrayL
         if meaning.HasField("tabular") and meaning.input not in named
     }
     known = {*names, *(name for each in features.values() for name in each)}
-    unknown = sorted(name for name in named if name not in known)
+    unknown = sorted((name for name in named if name not in known), key=str)
     missing = sorted(name for name in needed if name not in named and name not in features)
     missing += [name for each in features.values() for name in each if name not in named]
     if unknown or missing:
@@ -203,7 +218,7 @@ def _convert(array: NDArray[Any], spec: TensorSpec) -> NDArray[Any]:
     if array.dtype.kind not in "biuf":
         raise ValueError(f"arrays of {array.dtype} cannot be sent; convert to a bool, integer or float type")
     if np.can_cast(array.dtype, target) or not array.size:
-        return array.astype(target)
+        return array.astype(target, copy=False)
     converted, lost = convert(array, target)
     if lost.any():
         place = np.unravel_index(lost.argmax(), lost.shape)

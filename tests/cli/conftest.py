@@ -1,6 +1,7 @@
 """Keras files, a repository that `headgate export` filled, and a running `headgate serve`."""
 
 import contextlib
+import json
 import re
 import subprocess
 import sys
@@ -47,6 +48,16 @@ def refused(run):
         return ended.err
 
     return refused
+
+
+@pytest.fixture
+def strict():
+    """Read JSON as others than Python do: without NaN and Infinity."""
+
+    def refuse(constant):
+        raise AssertionError(f"{constant} is no JSON")
+
+    return lambda text: json.loads(text, parse_constant=refuse)
 
 
 @pytest.fixture(scope="session")

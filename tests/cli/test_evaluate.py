@@ -58,6 +58,12 @@ def test_json(run, repository, iris, version):
     assert [line["label"] for line in head["tables"]["labels"]] == LABELS
 
 
+def test_json_has_no_infinity(run, strict, repository, house):
+    np.savez(house, area=np.ones((9, 1)), rooms=np.ones((9, 1)), sold=np.ones(9, int))
+    [head] = strict(run("evaluate", repository / "house", house, "--json").out)["heads"]
+    assert None in head["metrics"].values()
+
+
 def test_several_heads_or_one(run, repository, house):
     def heads(*options):
         return [

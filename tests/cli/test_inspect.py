@@ -9,7 +9,9 @@ from google.protobuf import json_format
 from onnx import TensorProto, helper
 
 from headgate.cli.signatures import describe_verification
+from headgate.exporter.model_files import add_metadata
 from headgate.v1 import ParityCheck, Signature, Tolerance, Verification
+from headgate.v1.signatures import METADATA_KEY, signature_to_json
 
 
 @pytest.fixture
@@ -64,6 +66,15 @@ def test_json(run, repository):
     assert facts["outputs"] == [{"name": "species", "datatype": "DATA_TYPE_FP32", "shape": ["-1", "3"]}]
     signature = json_format.ParseDict(facts["signature"], Signature())
     assert list(signature.heads[0].multiclass.labels) == ["setosa", "versicolor", "virginica"]
+
+
+def test_json_has_no_infinity(run, strict, plain_onnx):
+    tolerance = Tolerance(output="y", rule="int8", absolute=float("inf"))
+    signature = Signature(schema_version=1, verification=Verification(tolerances=[tolerance]))
+    add_metadata(plain_onnx, METADATA_KEY, signature_to_json(signature))
+    facts = strict(run("inspect", plain_onnx, "--json").out)
+    # protobuf has words for it, which it reads again.
+    assert json_format.ParseDict(facts["signature"], Signature()) == signature
 
 
 def test_latest_version(run, repository, tmp_path):

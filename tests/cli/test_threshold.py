@@ -220,3 +220,9 @@ def test_the_percentile_of_an_anomaly_head(run, tmp_path):
 def test_missing_onnx(refused, models, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnx", None)
     assert "pip install 'headgate[evaluate]'" in refused("threshold", models / "house")
+
+
+def test_json_has_no_infinity(run, strict, tmp_path):
+    head = Head(name="odd", output="tags", activation=ACTIVATION_LINEAR, anomaly={"threshold": np.inf})
+    [threshold] = strict(run("threshold", model_of(tmp_path, head, 1), "--json").out)["thresholds"]
+    assert (threshold["head"], threshold["value"]) == ("odd", None)

@@ -162,6 +162,22 @@ class TestStream:
 
         run(ask)
 
+    def test_inputs_whose_own_work_is_cancelled_leave_nobody_waiting(self, run, features):
+        async def cancelled():
+            yield features
+            work = asyncio.get_running_loop().create_future()
+            work.cancel()
+            await work
+
+        async def ask(client):
+            answers = client.stream_predict("churn", cancelled())
+            assert (await anext(answers)).rows == 5
+            async with asyncio.timeout(30):
+                with pytest.raises(asyncio.CancelledError):
+                    await anext(answers)
+
+        run(ask)
+
     def test_cancelled_while_inputs_are_awaited(self, run, features):
         async def stuck():
             yield features

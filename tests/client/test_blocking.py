@@ -1,4 +1,5 @@
 import itertools
+import queue
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -147,6 +148,17 @@ class TestErrors:
         with Client(silent_target) as client, pytest.raises(DeadlineExceededError, match=r"no answer within 0\.2 s"):
             client.predict("churn", features, timeout_s=0.2)
 
+    @pytest.mark.parametrize("timeout_s", [float("inf"), float("nan"), 1e18])
+    def test_what_is_no_timeout(self, client, features, timeout_s):
+        batcher = client.batcher("churn")
+        for ask in (
+            lambda: client.predict("churn", features, timeout_s=timeout_s),
+            lambda: list(client.stream_predict("churn", [features], timeout_s=timeout_s)),
+            lambda: batcher.predict(features, timeout_s=timeout_s),
+        ):
+            with pytest.raises(ValueError, match=r"timeout_s is .*; give seconds"):
+                ask()
+
     def test_deadline_of_all_calls(self, silent_target):
         with Client(silent_target, timeout_s=0.2) as client, pytest.raises(DeadlineExceededError):
             client.models()
@@ -154,6 +166,17 @@ class TestErrors:
     def test_no_server(self, free_port, features):
         with Client(f"localhost:{free_port}") as client, pytest.raises(UnavailableError, match="connect"):
             client.predict("churn", features)
+
+    def test_too_large_for_the_server(self, repository):
+        server = start(repository, max_message_bytes=1024)
+        try:
+            with Client(f"localhost:{server.port}", retry=None) as client:
+                with pytest.raises(InvalidRequestError, match=r"larger than max .*; send fewer rows"):
+                    client.predict("churn", np.zeros((1000, 4)))
+                with pytest.raises(InvalidRequestError, match=r"larger than max .*; send fewer rows"):
+                    list(client.stream_predict("churn", [np.zeros((1000, 4))]))
+        finally:
+            server.stop()
 
     def test_full_queue(self, repository, features):
         # The first request waits 2 s for more rows, so that the second finds no room.
@@ -246,6 +269,39 @@ class TestStream:
         with pytest.raises(ZeroDivisionError, match="mine"):
             next(answers)
 
+    def test_inputs_that_end_the_interpreter_leave_nobody_waiting(self, client, features):
+        def leaving():
+            yield features
+            raise SystemExit(3)
+
+        answers = client.stream_predict("churn", leaving())
+        assert next(answers).rows == 5
+        ended = queue.SimpleQueue()
+
+        def take():
+            try:
+                next(answers)
+            except SystemExit as error:
+                ended.put(error.code)
+
+        threading.Thread(target=take, daemon=True).start()
+        assert ended.get(timeout=30) == 3
+
+    def test_deadline_that_has_passed_while_the_first_input_is_awaited(self, client, features):
+        released, waited = threading.Event(), threading.Event()
+
+        def stuck():
+            if not released.wait(30):
+                waited.set()
+            yield features
+
+        try:
+            with pytest.raises(DeadlineExceededError):
+                next(client.stream_predict("churn", stuck(), timeout_s=-1))
+        finally:
+            released.set()
+        assert not waited.is_set()
+
     def test_deadline_is_for_the_whole_stream(self, client, features):
         never = threading.Event()
 
@@ -310,9 +366,6 @@ class TestServerSide:
             new = start(tmp_path, free_port)
             try:
                 client.wait_until_ready()
-                if stream and successor == "digits":
-                    with pytest.raises(InvalidRequestError, match="features"):
-                        ask(client, inputs)
                 assert ask(client, inputs).version == 2
             finally:
                 new.stop()

@@ -3,9 +3,11 @@ import shutil
 import time
 from concurrent.futures import ThreadPoolExecutor
 
+import grpc
 import pytest
 
-from headgate.client import AsyncClient, Client, DeadlineExceededError, UnavailableError
+from headgate.client import AsyncClient, Client, DeadlineExceededError, HeadgateError, UnavailableError
+from headgate.foreign import health
 from headgate.server import Server, ServerSettings
 from headgate.v1 import Model
 
@@ -42,6 +44,58 @@ def test_a_server_that_comes_later(wait_until_ready, repository, free_port):
             assert waiting.result() is None
         finally:
             server.stop()
+
+
+class Restarted(grpc.GenericRpcHandler):
+    """Says that it is not serving, and ends the call with `code`; after so many calls it is serving."""
+
+    def __init__(self, code, failures=1):
+        self.code = code
+        self.failures = failures
+        self.calls = 0
+
+    def service(self, details):
+        def watch(request, context):
+            self.calls += 1
+            if self.calls > self.failures:
+                yield health.HealthCheckResponse(status="SERVING").SerializeToString()
+                return
+            yield health.HealthCheckResponse(status="NOT_SERVING").SerializeToString()
+            if self.code is not grpc.StatusCode.OK:
+                context.abort(self.code, "bye")
+
+        return grpc.unary_stream_rpc_method_handler(watch)
+
+
+@pytest.fixture
+def restarted():
+    servers = []
+
+    def restarted(*arguments):
+        servers.append(grpc.server(ThreadPoolExecutor(1), handlers=[Restarted(*arguments)]))
+        port = servers[-1].add_insecure_port("localhost:0")
+        servers[-1].start()
+        return f"localhost:{port}"
+
+    yield restarted
+    for server in servers:
+        server.stop(None).wait()
+
+
+@pytest.mark.parametrize("code", [grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.OK])
+def test_a_server_that_ends_the_call_and_comes_back(wait_until_ready, restarted, code):
+    wait_until_ready(restarted(code), 60)
+
+
+def test_a_server_that_ends_the_call_and_does_not_come_back(wait_until_ready, restarted):
+    target = restarted(grpc.StatusCode.UNAVAILABLE, float("inf"))
+    with pytest.raises(DeadlineExceededError, match=f"^{target} is not ready: (bye|NOT_SERVING)$"):
+        wait_until_ready(target, 1)
+
+
+def test_what_no_waiting_mends(wait_until_ready, restarted):
+    with pytest.raises(HeadgateError, match="UNIMPLEMENTED: bye"):
+        wait_until_ready(restarted(grpc.StatusCode.UNIMPLEMENTED), 60)
 
 
 def test_no_server(wait_until_ready, free_port):

@@ -139,6 +139,11 @@ def test_options_of_all_kinds(name):
     assert set(given) | {"mask_encoding", "priority", "queue_timeout_us"} == set(Options.__annotations__)
 
 
+def test_a_request_id_that_is_none():
+    with pytest.raises(InvalidRequestError, match=r"^request_id is 7; give a text$"):
+        build_request(described(), "model", 0, {}, {}, 7)
+
+
 def test_options_left_out():
     given = {"threshold": None, "confidence_level": None}
     assert build_request(described(), "model", 0, {}, given).options == PredictOptions()
@@ -237,6 +242,11 @@ class TestFeatures:
                 "feature 'bmi' holds text or objects, feature 'age' numbers; give all of one type",
             ),
             ([{"age": 1}, {"sex": 1}], "the rows cannot be read as features: one row has the columns age, another sex"),
+            (
+                {1: 1, "height": 2},
+                "the model has no input or feature 1, 'height'; it takes 'x' (FP32 [batch,3]); "
+                "the features of 'x': age, sex, bmi",
+            ),
             (
                 {"age": ["1"], "sex": ["1"], "bmi": ["2"]},
                 "input 'x': the model takes FP32, this is an array of object",

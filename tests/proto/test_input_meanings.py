@@ -94,5 +94,23 @@ class TestFeatures:
     def test_whole_numbers_stay_whole(self):
         assert stack_features({"a": [2**60 + 1], "b": [1]}, ["b", "a"]).tolist() == [[1, 2**60 + 1]]
 
+    @pytest.mark.parametrize(
+        ("columns", "message"),
+        [
+            (
+                {"day": np.array(["2026-11-22"], "datetime64[s]"), "b": [1.5]},
+                "feature 'day' holds datetime64[s]; convert",
+            ),
+            ({"b": [1, 2], "a": [[1], [1, 2]]}, "feature 'a' is no column: "),
+        ],
+    )
+    def test_what_is_no_column(self, columns, message):
+        with pytest.raises(ValueError, match=re.escape(message)):
+            stack_features(columns, list(columns))
+
+    def test_rows_of_other_names_that_are_no_text(self):
+        with pytest.raises(ValueError, match="one row has the columns 1, another 2"):
+            columns_of([{1: 2}, {2: 3}])
+
     def test_no_rows(self):
         assert stack_features({"a": [], "b": []}, ["a", "b"]).shape == (0, 2)

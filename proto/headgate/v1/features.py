@@ -24,7 +24,9 @@ def columns_of(table: Any) -> dict[str, ArrayLike] | None:
         first = table[0].keys()
         odd = next((row for row in table if row.keys() != first), None)
         if odd is not None:
-            raise ValueError(f"one row has the columns {', '.join(first)}, another {', '.join(odd)}")
+            raise ValueError(
+                f"one row has the columns {', '.join(map(str, first))}, another {', '.join(map(str, odd))}"
+            )
         return {str(name): [row[name] for row in table] for name in first}
     if not (hasattr(table, "columns") and hasattr(table, "to_numpy")):
         return None
@@ -43,13 +45,13 @@ def stack_features(columns: Mapping[str, ArrayLike], names: Sequence[str]) -> ND
         names: all columns that there are.
 
     Raises:
-        ValueError: columns differ in their numbers of rows, or some hold text and others numbers.
+        ValueError: columns differ in their numbers of rows, some hold text and others numbers, or one neither.
 
     >>> stack_features({"sex": [1, 0], "age": [61.5, 48]}, ["age", "sex"])
     array([[61.5,  1. ],
            [48. ,  0. ]])
     """
-    arrays = {name: np.asarray(columns[name]) for name in names}
+    arrays = {name: _column(columns[name], name) for name in names}
     if all(array.ndim == 0 for array in arrays.values()):
         arrays = {name: array[None] for name, array in arrays.items()}
     arrays = {name: array[:, 0] if array.ndim == 2 and array.shape[1] == 1 else array for name, array in arrays.items()}
@@ -70,3 +72,13 @@ def stack_features(columns: Mapping[str, ArrayLike], names: Sequence[str]) -> ND
         )
     rows = zip(*(array.tolist() for array in arrays.values()), strict=True)
     return text_array(cell for row in rows for cell in row).reshape(-1, len(arrays))
+
+
+def _column(values: ArrayLike, name: str) -> NDArray[Any]:
+    try:
+        array = np.asarray(values)
+    except ValueError as error:
+        raise ValueError(f"feature '{name}' is no column: {error}") from None
+    if array.dtype.kind not in "biufSUTO":
+        raise ValueError(f"feature '{name}' holds {array.dtype}; convert it to numbers or text")
+    return array
