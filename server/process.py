@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Callable
 from queue import SimpleQueue
 from types import FrameType
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING
 from headgate.server.config import ServerSettings
 from headgate.server.errors import Interrupted
 from headgate.server.processors import available_processors
+from headgate.server.signals import handling
 from headgate.server.supervisor import Supervisor
 
 if TYPE_CHECKING:
@@ -47,22 +47,19 @@ def serve(settings: ServerSettings, report: Callable[[str], None] = lambda line:
         interrupts = True
         stop.put(None)
 
-    previous = {number: signal.signal(number, request_stop) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
-        server.listen()
-        server.load(lambda model: report(describe(model)))
-        # Before it is ready: who then stops it finds a server that drains.
-        interrupts = False
-        server.set_ready()
-        report(f"ready: serving on {server.address}")
-        stop.get()
-        report("stopping: finishing accepted requests")
-        return server.stop()
+        with handling(request_stop):
+            server.listen()
+            server.load(lambda model: report(describe(model)))
+            # Before it is ready: who then stops it finds a server that drains.
+            interrupts = False
+            server.set_ready()
+            report(f"ready: serving on {server.address}")
+            stop.get()
+            report("stopping: finishing accepted requests")
+            return server.stop()
     except Interrupted:
         return False
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
 
 
 def describe(model: LoadedModel) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import math
 import os
-import signal
 import socket
 import sys
 import time
@@ -23,6 +22,7 @@ from headgate.server.child import Child, Drain, Order, Progress
 from headgate.server.config import ServerSettings
 from headgate.server.errors import Interrupted, StartupError
 from headgate.server.http import require_packages
+from headgate.server.signals import handling
 from headgate.server.transport import TransportOptions
 from headgate.server.transport.listening import listen_on, reserve_port
 
@@ -116,8 +116,9 @@ class Supervisor:
         with ExitStack() as held:
             port = 0 if options.on_unix_socket else held.enter_context(reserve_port(options))
             self._settings = self._settings.model_copy(update={"port": port})
-            self._folder = Path(held.enter_context(_folder_for_sockets()))
+            # Put back once the folder is gone, which a signal would otherwise leave behind.
             self._signals = held.enter_context(_signals())
+            self._folder = Path(held.enter_context(_folder_for_sockets()))
             self._starts = {f"worker {index}": partial(self._start_worker, index) for index in range(self._count)}
             address = options.address(port)
             if self._settings.http_port is not None:
@@ -277,13 +278,5 @@ def _folder_for_sockets() -> TemporaryDirectory[str]:
 def _signals() -> Iterator[Connection[int, int]]:
     """Give what SIGTERM and SIGINT are read from."""
     signals, received = Pipe(duplex=False)
-    with signals, received:
-        previous = {
-            number: signal.signal(number, lambda number, frame: received.send(number))
-            for number in (signal.SIGTERM, signal.SIGINT)
-        }
-        try:
-            yield signals
-        finally:
-            for number, handler in previous.items():
-                signal.signal(number, handler)
+    with signals, received, handling(lambda number, frame: received.send(number)):
+        yield signals

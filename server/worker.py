@@ -7,15 +7,21 @@ import os
 import shutil
 import signal
 import threading
+from collections.abc import Sequence
 from contextlib import suppress
 from multiprocessing.connection import Connection
 from queue import SimpleQueue
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from headgate.server.child import Drain, Progress, portable, tell
-from headgate.server.errors import ServerError
+from headgate.server.errors import ServerError, UnavailableError
 from headgate.server.process import describe
 from headgate.server.supervisor import Assignment
+
+if TYPE_CHECKING:
+    from headgate.server.model_control import ModelControl
+    from headgate.server.repository import ModelRepository
+    from headgate.server.workers import Workers
 
 _log = logging.getLogger(__name__)
 
@@ -49,22 +55,28 @@ class Worker:
         joins_others = assignment.rejoins and assignment.count > 1
         joins_explicit = joins_others and settings.model_control == "explicit"
         # Where all have died, what clients had loaded is not known any more.
-        if joins_explicit and (names := workers.loaded_models()) is not None:
-            settings = settings.model_copy(update={"load_models": names})
+        if joins_explicit and (models := workers.models()) is not None:
+            settings = settings.model_copy(update={"load_models": sorted({name for name, _ in models})})
         server = Server(settings, workers)
         if not assignment.rejoins:
             server.listen()
         server.load(lambda model: self.tell(describe(model)))
         self.tell(Progress.LOADED)
         self._released.wait()
-        if joins_explicit and (names := workers.loaded_models()) is not None:
-            # What clients have loaded and unloaded meanwhile.
-            server.control.serve(names)
         if joins_others and settings.allow_shared_memory:
             for region in workers.shared_memory_regions():
                 # Whose client has let go of the memory cannot be found.
                 with suppress(ServerError):
                     server.memory.register(region.name, region.key, region.offset, region.byte_size)
+        others_models = None
+        if joins_explicit:
+            others_models = _follow(workers, server.control)
+        elif joins_others and settings.model_control == "none":
+            # One that hangs is no reason for this one not to serve.
+            with suppress(UnavailableError):
+                others_models = workers.models()
+        if others_models is not None:
+            _warn_of_differences(server.repository, others_models)
         if assignment.rejoins:
             server.listen()
         server.set_ready()
@@ -92,6 +104,41 @@ class Worker:
         if not self._released.is_set():
             os._exit(1)
         self._stop.put(timeout_s)
+
+
+def _follow(workers: Workers, control: ModelControl) -> Sequence[tuple[str, str]] | None:
+    """Load and unload what clients have had the others load and unload, until nothing of that has happened meanwhile.
+
+    Returns:
+        What the others have, see `Workers.models`.
+
+    Raises:
+        ServerError: a model cannot be loaded, or another worker does not answer.
+    """
+    known = None
+    while (models := workers.models()) is not None and models != known:
+        names = {name for name, _ in models}
+        control.serve(names)
+        for name in names:
+            # Its files may have changed after they were read.
+            control.load(name)
+        known = models
+    return models
+
+
+def _warn_of_differences(repository: ModelRepository, others_models: Sequence[tuple[str, str]]) -> None:
+    own, others = {(each.name, str(each.version)) for each in repository if each.model is not None}, {*others_models}
+    if own != others:
+        only_own, only_others = (
+            ", ".join(f"{name} version {version}" for name, version in sorted(models)) or "nothing more"
+            for models in (own - others, others - own)
+        )
+        _log.warning(
+            "it serves %s, the other workers %s, since the repository has changed: have clients load the models, or "
+            "start the server anew, so that all serve the same",
+            only_own,
+            only_others,
+        )
 
 
 def main() -> None:

@@ -22,7 +22,12 @@ _READY = (f"/{oip.SERVICE.full_name}/ServerReady", f"/{oip.SERVICE.full_name}/Mo
 ALONE = "headgate-worker-alone"
 #: How long one has to say what it has.
 _INDEX_TIMEOUT_S = 5.0
-_CHANNEL_OPTIONS = [("grpc.use_local_subchannel_pool", 1), ("grpc.max_receive_message_length", -1)]
+_CHANNEL_OPTIONS = [
+    ("grpc.use_local_subchannel_pool", 1),
+    ("grpc.max_receive_message_length", -1),
+    # How long connecting may take, at most. After the usual 20 s a worker that hangs would pass for one that has gone.
+    ("grpc.min_reconnect_backoff_ms", 2**31 - 1),
+]
 
 
 class Workers:
@@ -54,21 +59,21 @@ class Workers:
         merged = {path: self._together(path, method) for path, method in methods.items() if method.merge is not None}
         return merged | {path: ready_once_serving(methods[path]) for path in _READY}
 
-    def loaded_models(self) -> list[str] | None:
-        """Return the names of the models that the other workers have; the worker itself does not serve yet.
+    def models(self) -> list[tuple[str, str]] | None:
+        """Return the names and versions that the other workers have or are loading; the worker itself does not listen.
 
-        None where none of them serves, either.
+        None where none of them does, either.
 
         Raises:
             UnavailableError: one did not answer in time.
         """
-        request = oip.RepositoryIndexRequest(ready=True).SerializeToString()
-        for answer in self._ask_all(_INDEX, request, _INDEX_TIMEOUT_S):
-            return sorted({model.name for model in oip.RepositoryIndexResponse.FromString(answer).models})
+        for answer in self._ask_all(_INDEX, b"", _INDEX_TIMEOUT_S):
+            models = oip.RepositoryIndexResponse.FromString(answer).models
+            return [(model.name, model.version) for model in models if model.state in ("READY", "LOADING")]
         return None
 
     def shared_memory_regions(self) -> list[Any]:
-        """Return the regions that the other workers have, as the protocol describes them; see `loaded_models`."""
+        """Return the regions that the other workers have, as the protocol describes them; see `models`."""
         request = oip.SystemSharedMemoryStatusRequest().SerializeToString()
         for answer in self._ask_all(_REGIONS, request, _INDEX_TIMEOUT_S):
             return list(oip.SystemSharedMemoryStatusResponse.FromString(answer).regions.values())

@@ -42,9 +42,11 @@ _CALM_S = 10.0
 _FIELD_BYTES = 2**20
 _STOP_TIMEOUT_S = 60.0
 _NOTHING = Resources(0, 0, 0, 0)
-#: What a server may write to stderr: what a client had it log, and models that failed on an input.
+#: What a server may write to stderr: what a client had it log, and models that failed on an input. What its supervisor
+#: warns of is a process that died.
 _EXPECTED_LINE = re.compile(
-    r"\S+ \S+ (INFO|DEBUG|WARNING|ERROR (worker \d+ )?\S*batch_runner: lookup/1 failed on request) "
+    r"\S+ \S+ (INFO|DEBUG|WARNING(?! headgate\.server\.supervisor)|"
+    r"ERROR (worker \d+ )?\S*batch_runner: lookup/1 failed on request) "
 )
 GOOD = infer_request("classes", "FP32", [1, 4], bytes(16))
 LARGE = infer_request("bytes", "UINT8", [10**6, 3], bytes(3 * 10**6))

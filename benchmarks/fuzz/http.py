@@ -16,17 +16,25 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
+import grpc
+
 from headgate.benchmarks.fuzz.bombs import bomb
 from headgate.benchmarks.fuzz.mutations import mutate_bytes
-from headgate.benchmarks.fuzz.verdict import fault_of_text
+from headgate.benchmarks.fuzz.verdict import fault_of_text, has_reason
 
 _TIMEOUT_S = 40.0
 _CONCURRENCY = 8
-_JSON_LENGTH = "Inference-Header-Content-Length"
+_JSON_LENGTH, _TIMEOUT = "Inference-Header-Content-Length", "Grpc-Timeout"
 _MIB = 2**20
-#: What a request can be to blame for, a server that cannot at the moment, and a model that fails on its input.
-_RIGHT = {200, 307, 400, 404, 405, 408, 409, 411, 412, 413, 415, 422, 429, 431, 501, 503, 504}
-_MODEL_FAILED = "the model failed on this request"
+#: What a request can be to blame for.
+_RIGHT = {200, 307, 400, 404, 405, 408, 409, 411, 412, 413, 415, 422, 431, 501}
+#: Statuses that are right only with some messages: those of a code of gRPC's.
+_WITH_REASON = {
+    429: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    500: grpc.StatusCode.INTERNAL,
+    503: grpc.StatusCode.UNAVAILABLE,
+    504: grpc.StatusCode.DEADLINE_EXCEEDED,
+}
 _VALUES: Sequence[Any] = (
     None, True, 0, -1, 1, 2**31, 2**53 + 1, 2**63 - 1, 2**63, 2**64, -(2**63) - 1, 10**400, 0.5, 1e308, -0.0, "", "x",
     "FP32", "BYTES", "../..", "nul\0", "line\nbreak", "\ud800", "é", "A" * 5000, [], {}, [[]], [[[[[[[[1]]]]]]]],
@@ -44,7 +52,9 @@ class HttpRecord:
 
 
 @dataclass(frozen=True, slots=True)
-class _Request:
+class Request:
+    """A request, right or not."""
+
     method: str
     path: str
     body: bytes = b""
@@ -61,7 +71,7 @@ class HttpAttack:
         self._models = models
         self._bodies = bodies
         self._rng = random.Random(seed)
-        described = json.loads(_send(port, _Request("GET", "/openapi.json"))[1])
+        described = json.loads(_send(port, Request("GET", "/openapi.json"))[1])
         self._endpoints = [(method.upper(), path) for path, methods in described["paths"].items() for method in methods]
 
     def send(self, count: int) -> int:
@@ -78,16 +88,16 @@ class HttpAttack:
                 self.record.findings.setdefault("connection", f"a connection of {beginning[:80]!r} was not ended")
         return self.record.inputs - before
 
-    def _note(self, request: _Request, status: int, text: bytes) -> None:
+    def _note(self, request: Request, status: int, text: bytes) -> None:
         record = self.record
         record.inputs += 1
         record.statuses[str(status)] += 1
-        fault = _judge(status, text)
+        fault = judge(request, status, text)
         if fault is not None:
             kind = f"{request.method} {re.sub('[0-9]+', '_', fault)[:80]}"
             record.findings.setdefault(kind, f"{request.method} {request.path} {request.body[:200]!r}: {fault}")
 
-    def _draw(self) -> _Request:
+    def _draw(self) -> Request:
         rng = self._rng
         method, path = rng.choice(self._endpoints)
         path = re.sub(r"\{(\w+)\}", lambda found: self._part(found[1]), path)
@@ -96,7 +106,7 @@ class HttpAttack:
         if rng.random() < 0.05:
             path += rng.choice(("/", "//", "?a=b", "%00", "%2e%2e/", "/../..", "%ff", "a" * 5000))
         if method in ("GET", "HEAD"):
-            return _Request(method, path)
+            return Request(method, path)
         body = json.loads(json.dumps(rng.choice(self._bodies)))
         for _ in range(rng.choice((0, 1, 1, 2, 3))):
             _change(rng, body)
@@ -113,8 +123,8 @@ class HttpAttack:
             headers.append(("Content-Encoding", encoding))
             data = rng.choice((data, gzip.compress(data), gzip.compress(data)[:-5], zlib.compress(data)))
         if rng.random() < 0.05:
-            headers.append(("Grpc-Timeout", rng.choice(("0n", "1n", "x", "99999999H", "-1S"))))
-        return _Request(method, path, data, tuple(headers))
+            headers.append((_TIMEOUT, rng.choice(("0n", "1n", "x", "99999999H", "-1S"))))
+        return Request(method, path, data, tuple(headers))
 
     def _part(self, name: str) -> str:
         rng = self._rng
@@ -122,18 +132,18 @@ class HttpAttack:
             return rng.choice(self._models) if name == "model" else "1"
         return rng.choice(("", "0", "-1", "x", "%00", "%0a", "..", "%2e%2e%2f", "9" * 30, "%F0%9F%98%80", "%ff"))
 
-    def _special(self) -> Iterator[_Request]:
+    def _special(self) -> Iterator[Request]:
         path = f"/v2/models/{self._models[0]}/infer"
         for encoding in ("gzip", "deflate"):
-            yield _Request("POST", path, bomb(encoding), (("Content-Encoding", encoding),))
+            yield Request("POST", path, bomb(encoding), (("Content-Encoding", encoding),))
         for opening, closing in (("[", "]"), ('{"a":', "}")):
-            yield _Request("POST", path, (opening * 100_000 + "1" + closing * 100_000).encode())
+            yield Request("POST", path, (opening * 100_000 + "1" + closing * 100_000).encode())
         for data in ("9" * _MIB, "1e" + "9" * 1000, '"' + "\\u0000" * _MIB + '"', "[" + "0," * _MIB + "0]"):
-            yield _Request("POST", path, _tensor("1", data))
-        yield _Request("POST", path, _tensor(",".join(["9223372036854775807"] * 100_000), "1"))
+            yield Request("POST", path, _tensor("1", data))
+        yield Request("POST", path, _tensor(",".join(["9223372036854775807"] * 100_000), "1"))
         keys = ",".join(f'"{index}": 1' for index in range(200_000))
-        yield _Request("POST", path, f'{{"inputs": [], "parameters": {{{keys}}}}}'.encode())
-        yield _Request("POST", f"/v2/models/{self._models[0]}/predict", f'{{"inputs": {{{keys}}}}}'.encode())
+        yield Request("POST", path, f'{{"inputs": [], "parameters": {{{keys}}}}}'.encode())
+        yield Request("POST", f"/v2/models/{self._models[0]}/predict", f'{{"inputs": {{{keys}}}}}'.encode())
 
     def _beginnings(self, count: int) -> Iterator[bytes]:
         whole = (
@@ -181,10 +191,12 @@ def _change(rng: random.Random, value: Any) -> None:
             node[key] = copy.deepcopy(rng.choice(_VALUES))
 
 
-def _judge(status: int, text: bytes) -> str | None:
-    if status not in _RIGHT and not (status == 500 and _MODEL_FAILED.encode() in text):
+def judge(request: Request, status: int, text: bytes) -> str | None:
+    """Say what is wrong with the answer to a request; None if nothing is."""
+    if status not in _RIGHT and status not in _WITH_REASON:
         return f"status {status}: {text[:200]!r}"
-    if status < 400 or not text:
+    # Who is sent more than is taken may not read what is said of it.
+    if status < 400 or (not text and (request.method == "HEAD" or status == 413)):
         return None
     try:
         message = json.loads(text)["error"]
@@ -193,10 +205,15 @@ def _judge(status: int, text: bytes) -> str | None:
         known = (b"Invalid HTTP request received.", b'{"ready":false}')
         return None if text in known else f"status {status} without an error: {text[:200]!r}"
     fault = fault_of_text(message)
-    return None if fault is None else f"{fault}: {message[:200]!r}"
+    if fault is not None:
+        return f"{fault}: {message[:200]!r}"
+    is_asked_for = status == 504 and _TIMEOUT in dict(request.headers)
+    if status in _RIGHT or is_asked_for or has_reason(_WITH_REASON[status], message):
+        return None
+    return f"status {status}: {message[:200]!r}"
 
 
-def _send(port: int, request: _Request) -> tuple[int, bytes]:
+def _send(port: int, request: Request) -> tuple[int, bytes]:
     """Return the status and the body of an answer; status 0 if there was none."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=_TIMEOUT_S)
     try:

@@ -77,9 +77,12 @@ def judge(target: Target, requests: Sequence[bytes], outcome: Outcome, timeout_s
 
 
 def _fault_of_code(code: grpc.StatusCode, text: str) -> str | None:
-    if code in _BLAMES_THE_REQUEST or re.match(_WITH_REASON.get(code, "(?!)"), text):
-        return None
-    return f"{code.name}: {text[:200]}"
+    return None if code in _BLAMES_THE_REQUEST or has_reason(code, text) else f"{code.name}: {text[:200]}"
+
+
+def has_reason(code: grpc.StatusCode, text: str) -> bool:
+    """Return whether a code that blames no request comes with a message that makes it right."""
+    return re.match(_WITH_REASON.get(code, "(?!)"), text) is not None
 
 
 def fault_of_text(text: str) -> str | None:

@@ -23,6 +23,8 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from headgate.foreign import open_inference as oip
 from headgate.server.workers import ALONE
+from headgate.v1 import PredictOptions
+from headgate.v1.golden import GOLDEN_FILE, golden_to_bytes
 
 pytestmark = [
     pytest.mark.slow,
@@ -310,6 +312,50 @@ def test_models_are_loaded_and_unloaded_in_all_workers(start, connect, connect_t
     assert service.wait()[0] == 0
 
 
+def test_worker_dies_while_a_model_is_loaded(start, connect, connect_to_each, tmp_path):
+    """It comes back before the other has loaded the model, and has it nevertheless."""
+    repository = write_repository(tmp_path)
+    service = start("--model-control", "explicit", "--load-model", "light", repository=repository).wait_until_ready()
+    kept, _ = connect_to_each(service)
+    with hold_golden_examples(repository / "busy" / "1" / GOLDEN_FILE, service.worker(0)) as begun:
+        loading = threading.Thread(target=kept.load, args=["busy"])
+        loading.start()
+        begun()
+        os.kill(service.worker(1), signal.SIGKILL)
+        service.wait_for_line("worker 1 serves again", "stderr")
+        assert connect(f"unix:{service.socket(0)}").loaded() == ["light"]
+    loading.join(WAIT_S)
+    assert [connect(f"unix:{service.socket(index)}").loaded() for index in range(2)] == [["busy", "light"]] * 2
+    service.signal(signal.SIGTERM)
+    assert service.wait()[0] == 0
+
+
+@contextlib.contextmanager
+def hold_golden_examples(path, pid):
+    """Have a process wait for a model's golden examples; give what waits until it does. Others read them at once."""
+    ones = np.ones((1, 1), np.float32)
+    content = golden_to_bytes({"x": ones}, {"y": ones}, PredictOptions(), {})
+    os.mkfifo(path)
+    # For reading too, so that it opens before there is a reader.
+    held = os.open(path, os.O_RDWR)
+
+    def is_open(descriptor):
+        with contextlib.suppress(FileNotFoundError):
+            return os.readlink(descriptor) == str(path)
+
+    def wait_until_begun():
+        while not any(map(is_open, Path(f"/proc/{pid}/fd").iterdir())):
+            pass
+        path.with_name("regular").write_bytes(content)
+        path.with_name("regular").replace(path)
+
+    try:
+        yield wait_until_begun
+        os.write(held, content)
+    finally:
+        os.close(held)
+
+
 def test_shared_memory_is_registered_with_all_workers(start, connect, connect_to_each):
     service = start("--allow-shared-memory").wait_until_ready()
     clients = connect_to_each(service)
@@ -373,6 +419,30 @@ def test_worker_that_cannot_start_again(start, connect_to_each, tmp_path):
     # It has not served for long: what it failed at before still counts.
     os.kill(service.worker(1), signal.SIGKILL)
     service.wait_for_line("worker 1 was ended by signal 9 .*; trying again in 4 s", "stderr")
+    service.signal(signal.SIGTERM)
+    assert service.wait() == (0, [])
+
+
+@pytest.mark.parametrize("control", ["none", "explicit"])
+def test_repository_has_changed_when_a_worker_is_started_again(start, connect, connect_to_each, tmp_path, control):
+    """What the others serve may be gone: it serves what there is, and says so."""
+    repository = write_repository(tmp_path)
+    options = ["--load-model", "light"] if control == "explicit" else []
+    service = start("--model-control", control, *options, repository=repository).wait_until_ready()
+    kept, _ = connect_to_each(service)
+    (repository / "light" / "1").rename(repository / "light" / "2")
+    os.kill(service.worker(1), signal.SIGKILL)
+    service.wait_for_line(
+        "WARNING worker 1 .*: it serves light version 2, the other workers light version 1, since the repository has",
+        "stderr",
+    )
+    service.wait_for_line("worker 1 serves again", "stderr")
+    assert kept.double(3) == 6
+    if control == "explicit":
+        kept.load("light")
+        os.kill(service.worker(1), signal.SIGKILL)
+        service.wait_for_line("worker 1 serves again", "stderr")
+        assert len([line for line in service.seen["stderr"] if "the repository has changed" in line]) == 1
     service.signal(signal.SIGTERM)
     assert service.wait() == (0, [])
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from headgate.server import ServerSettings, process, worker
+from headgate.server import Server, ServerSettings, process, signals, worker
 from headgate.server.child import Order, Progress
 from headgate.server.supervisor import Assignment
 
@@ -81,3 +81,55 @@ def test_signal_at_any_line_drains(tmp_path, write_model, monkeypatch, module, r
         line = watch.line
         number += 1
     assert number > 1
+
+
+class SecondSignal:
+    """Has a signal come while a server serves, and another one just before the n-th line that is run after that."""
+
+    def __init__(self, number):
+        self._lines_left = number
+        self._has_stopped = False
+        self.line = None
+
+    def __call__(self, frame, event, arg):
+        if frame.f_code.co_filename not in (process.__file__, signals.__file__):
+            return None
+        if event == "line" and self.line is None:
+            line = linecache.getline(frame.f_code.co_filename, frame.f_lineno)
+            if self._has_stopped:
+                self._lines_left -= 1
+                if self._lines_left < 0:
+                    self.line = line
+                    signal.raise_signal(signal.SIGTERM)
+            elif "stop.get()" in line:
+                self._has_stopped = True
+                signal.raise_signal(signal.SIGTERM)
+        return self
+
+
+@pytest.mark.usefixtures("handlers")
+def test_second_signal_at_any_line_ends_it(tmp_path, write_model, monkeypatch):
+    write_model(tmp_path, "price")
+    servers = []
+
+    class KnownServer(Server):
+        def __init__(self, settings):
+            super().__init__(settings)
+            servers.append(self)
+
+    monkeypatch.setattr("headgate.server.server.Server", KnownServer)
+    # What is put back in the end.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda number, frame: None)
+    before, lines = sys.gettrace(), []
+    while None not in lines:
+        watch = SecondSignal(len(lines))
+        sys.settrace(watch)
+        try:
+            assert process.serve(ServerSettings(repository=tmp_path, port=0, workers=1)) in (False, True)
+        finally:
+            sys.settrace(before)
+            # Its drain may have been interrupted.
+            servers.pop().stop()
+        lines.append(watch.line)
+    assert any("signal.signal(" in line for line in lines[:-1])

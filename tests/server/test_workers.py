@@ -150,6 +150,19 @@ def test_worker_that_hangs(workers, ask):
     assert caught.value.code() in (grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.UNAVAILABLE)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", ["completion-queue"], indirect=True)
+def test_worker_that_hangs_for_long(workers, ask):
+    """After 20 s gRPC gives up connecting, as it does where nobody listens."""
+    workers[0].start()
+    with socket.socket(socket.AF_UNIX) as silent:
+        silent.bind("1")
+        silent.listen()
+        with pytest.raises(grpc.RpcError) as caught:
+            ask(0, "LogSettings", timeout=22)
+    assert caught.value.code() in (grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.UNAVAILABLE)
+
+
 def test_question_whose_deadline_has_passed(monkeypatch, tmp_path):
     """It may have waited for its turn behind others."""
     monkeypatch.chdir(tmp_path)
@@ -210,7 +223,12 @@ def test_processors_are_shared(tmp_path, write_model, caplog):
 
 def test_what_the_others_have(workers):
     first, second = (server._workers for server in workers)
-    assert (first.loaded_models(), first.shared_memory_regions()) == (None, [])
-    workers[1].start()
-    assert first.loaded_models() == ["iris", "price"]
+    assert (first.models(), first.shared_memory_regions()) == (None, [])
+    workers[1].listen()
+    # What is being loaded will be there.
+    assert first.models() == [("iris", "1"), ("price", "1")]
+    workers[1].load()
+    assert first.models() == [("iris", "1"), ("price", "1")]
+    workers[1].repository.unload(workers[1].repository.entry("price"))
+    assert first.models() == [("iris", "1")]
     assert second.shared_memory_regions() == []
