@@ -12,7 +12,8 @@ import hpack
 
 from headgate.benchmarks.errors import BenchmarkError
 
-OK, CANCELLED, UNKNOWN, PERMISSION_DENIED, RESOURCE_EXHAUSTED, INTERNAL, UNAVAILABLE = 0, 1, 2, 7, 8, 13, 14
+OK, CANCELLED, UNKNOWN, DEADLINE_EXCEEDED, PERMISSION_DENIED, RESOURCE_EXHAUSTED = 0, 1, 2, 4, 7, 8
+INTERNAL, UNAVAILABLE = 13, 14
 #: gRPC's status for the error codes of HTTP/2 that have one of their own; INTERNAL for all others.
 RESET_STATUSES = {0x7: UNAVAILABLE, 0x8: CANCELLED, 0xB: RESOURCE_EXHAUSTED, 0xC: PERMISSION_DENIED}
 #: In place of a gRPC status: the server had not answered when the load generator stopped waiting.
@@ -21,6 +22,8 @@ _NAMES: dict[int, str] = {code.value[0]: code.name for code in grpc.StatusCode} 
 #: More blocks than this are no common forms of answers.
 _MAX_KNOWN_BLOCKS = 1024
 _MAX_TIMEOUT_NUMBER = 99_999_999
+#: A literal field that is not indexed, and its name; RFC 7541, section 6.2.2.
+_TIMEOUT_NAME = b"\x00\x0cgrpc-timeout"
 
 
 def status_name(status: int) -> str:
@@ -33,7 +36,10 @@ def status_name(status: int) -> str:
 
 
 def request_blocks(path: str, authority: str, scheme: str, timeout_s: float | None) -> tuple[bytes, bytes]:
-    """Return the header block of a connection's first request, which defines the fields, and that of all later ones."""
+    """Return the header block of a connection's first request, which defines the fields, and that of all later ones.
+
+    The timeout, if there is one, comes last.
+    """
     fields = {
         ":method": "POST",
         ":scheme": scheme,
@@ -49,6 +55,13 @@ def request_blocks(path: str, authority: str, scheme: str, timeout_s: float | No
     encoder = hpack.Encoder()
     first, later = (encoder.encode(fields.items(), huffman=False) for _ in range(2))
     return first, later
+
+
+def with_timeout(block: bytes, timeout_s: float) -> bytes:
+    """Return the header block of a later request, see `request_blocks`, with another timeout."""
+    text = timeout_header(timeout_s).encode()
+    # All fields are indexed, and a byte each. This one is not: it would take the place of one that is.
+    return block[:-1] + _TIMEOUT_NAME + len(text).to_bytes() + text
 
 
 def timeout_header(timeout_s: float) -> str:

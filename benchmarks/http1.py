@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from headgate.benchmarks.errors import BenchmarkError
 from headgate.benchmarks.headers import OK, UNAVAILABLE
-from headgate.benchmarks.http2 import Answers
+from headgate.benchmarks.http2 import NEVER_NS, Answers
 
 _RECEIVE_BYTES = 64 * 1024
 _END_OF_HEAD = b"\r\n\r\n"
@@ -88,6 +88,15 @@ class Connection:
     def is_idle(self) -> bool:
         """Whether the request is answered."""
         return self._started_ns is None
+
+    @property
+    def expires_ns(self) -> int:
+        """Requests have no deadlines."""
+        return NEVER_NS
+
+    def expire(self, now: int) -> int:
+        """Give up no request."""
+        return 0
 
     def send(self, started_ns: int) -> None:
         """Hand over the next request, which was to start at that time; only when idle. `flush` sends it."""

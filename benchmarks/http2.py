@@ -23,7 +23,17 @@ from numpy.typing import NDArray
 
 from headgate.benchmarks.address import Address
 from headgate.benchmarks.errors import BenchmarkError
-from headgate.benchmarks.headers import INTERNAL, OK, RESET_STATUSES, UNAVAILABLE, UNKNOWN, StatusReader, request_blocks
+from headgate.benchmarks.headers import (
+    DEADLINE_EXCEEDED,
+    INTERNAL,
+    OK,
+    RESET_STATUSES,
+    UNAVAILABLE,
+    UNKNOWN,
+    StatusReader,
+    request_blocks,
+    with_timeout,
+)
 
 _PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 _DATA, _HEADERS, _RST_STREAM, _SETTINGS, _PING, _GOAWAY, _WINDOW_UPDATE = 0, 1, 3, 4, 6, 7, 8
@@ -46,6 +56,10 @@ _HEADER_TABLE_BYTES = 4096
 #: The server is allowed more when it has sent as much.
 _WINDOW_STEP = 2**30
 _RECEIVE_BYTES = 256 * 1024
+#: In place of a time.
+NEVER_NS = 2**62
+#: The error code of HTTP/2, as the payload of RST_STREAM.
+_CANCEL = (0x8).to_bytes(4)
 _WOULD_BLOCK = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
 
@@ -56,7 +70,7 @@ class Call:
     Attributes:
         is_stream: the requests are messages of bidirectional streams, instead of calls of their own.
         more_requests: are sent in turn with `request`.
-        timeout_s: the deadline that unary calls carry.
+        timeout_s: the deadline that unary calls carry, from when they were to start; then they are cancelled.
         status_of: reads the gRPC status that an answer of a stream holds; None: whatever comes is right.
     """
 
@@ -165,9 +179,9 @@ class Connection:
         self._is_stream = call.is_stream
         self._status_of = call.status_of
         self._data_bytes = None if response_bytes is None else _MESSAGE_PREFIX_BYTES + response_bytes
-        blocks = request_blocks(
-            call.path, address.authority, address.scheme, None if call.is_stream else call.timeout_s
-        )
+        timeout_s = None if call.is_stream else call.timeout_s
+        self._timeout_ns = NEVER_NS if timeout_s is None else round(timeout_s * 1e9)
+        blocks = request_blocks(call.path, address.authority, address.scheme, timeout_s)
         self._headers, self._later_headers = (
             (_frame_head(_HEADERS, _END_HEADERS, len(block)), block) for block in blocks
         )
@@ -212,15 +226,33 @@ class Connection:
         """Whether all requests are answered."""
         return not self._waiting and not any(stream.started_ns for stream in self._streams.values())
 
+    @property
+    def expires_ns(self) -> int:
+        """When the first of the unary calls passes its deadline, if it is not answered before."""
+        if self._timeout_ns == NEVER_NS or not self._streams:
+            return NEVER_NS
+        # They are in the order in which they were started, or nearly, and before those that wait.
+        return next(iter(self._streams.values())).started_ns[0] + self._timeout_ns
+
+    def expire(self, now: int) -> int:
+        """Give up unary calls that have passed their deadlines, as clients of gRPC do; return how many."""
+        answered_before = len(self._answers)
+        while now >= self.expires_ns:
+            stream = next(iter(self._streams.values()))
+            self._out += (_frame_head(_RST_STREAM, 0, 4), stream.id_bytes, _CANCEL)
+            self._end_stream(stream.id, DEADLINE_EXCEEDED, now)
+        return len(self._answers) - answered_before
+
     def send(self, started_ns: int) -> None:
         """Hand over the next request, which was to start at that time; `flush` sends what was handed over."""
         if self._is_stream:
-            stream = self._choose_stream()
+            self._send(self._choose_stream(), started_ns)
         elif len(self._streams) < self._max_streams:
-            stream = self._open_stream()
+            self._send(self._open_stream(), started_ns)
         else:
             self._waiting.append(started_ns)
-            return
+
+    def _send(self, stream: _Stream, started_ns: int) -> None:
         stream.started_ns.append(started_ns)
         head, message = next(self._messages)
         length = len(message)
@@ -309,10 +341,14 @@ class Connection:
         stream = self._streams[stream_id] = self._streams.pop(stream_id)
         return stream
 
-    def _open_stream(self) -> _Stream:
+    def _open_stream(self, left_ns: int | None = None) -> _Stream:
+        """Begin a call; `left_ns` is what is left of the timeout of one that has waited for a stream."""
         stream = self._streams[self._next_id] = _Stream(self._next_id, self._initial_window)
         self._next_id += 2
         head, block = self._headers
+        if left_ns is not None and self._timeout_ns < NEVER_NS:
+            block = with_timeout(block, left_ns / 1e9)
+            head = _frame_head(_HEADERS, _END_HEADERS, len(block))
         self._out += (head, stream.id_bytes, block)
         self._headers = self._later_headers
         return stream
@@ -421,8 +457,13 @@ class Connection:
             status = status or UNKNOWN
         for started_ns in stream.started_ns:
             self._answers.note(started_ns, now, status)
-        if self._waiting and not self.is_leaving:
-            self.send(self._waiting.popleft())
+        while self._waiting and not self.is_leaving and len(self._streams) < self._max_streams:
+            started_ns = self._waiting.popleft()
+            left_ns = started_ns + self._timeout_ns - now
+            if left_ns > 0:
+                self._send(self._open_stream(left_ns), started_ns)
+            else:
+                self._answers.note(started_ns, now, DEADLINE_EXCEEDED)
 
     def _leave(self, last_stream_id: int, now: int) -> None:
         """Go on with the calls that the server still answers; all others fail."""

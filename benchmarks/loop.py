@@ -169,15 +169,18 @@ class Loop:
         if self._control is not None and not self.is_stopped:
             reading.append(self._control)
         writing = [descriptor for descriptor, connection in self._by_descriptor.items() if connection.is_blocked]
-        timeout_s = max(0, until_ns - self._clock()) / 1e9
+        expiries = {descriptor: connection.expires_ns for descriptor, connection in self._by_descriptor.items()}
+        timeout_s = max(0, min([until_ns, *expiries.values()]) - self._clock()) / 1e9
         readable, writable, _ = self._wait(reading, writing, [], timeout_s)
-        for descriptor in {*readable, *writable}:
+        now = self._clock()
+        expired = [descriptor for descriptor, expires_ns in expiries.items() if expires_ns <= now]
+        for descriptor in {*readable, *writable, *expired}:
             connection = self._by_descriptor.get(descriptor)
             if connection is None:
                 self.is_stopped = True
                 continue
             try:
-                answered = connection.receive()
+                answered = connection.receive() + connection.expire(self._clock())
                 if is_closed and not connection.is_leaving:
                     now = self._clock()
                     for _ in range(answered):

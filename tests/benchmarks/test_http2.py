@@ -9,12 +9,22 @@ from hypothesis import strategies as st
 
 from headgate.benchmarks.address import Address
 from headgate.benchmarks.errors import BenchmarkError
-from headgate.benchmarks.headers import CANCELLED, INTERNAL, NO_ANSWER, OK, RESOURCE_EXHAUSTED, UNAVAILABLE, UNKNOWN
-from headgate.benchmarks.http2 import Answers, Call, Connection
+from headgate.benchmarks.headers import (
+    CANCELLED,
+    DEADLINE_EXCEEDED,
+    INTERNAL,
+    NO_ANSWER,
+    OK,
+    RESOURCE_EXHAUSTED,
+    UNAVAILABLE,
+    UNKNOWN,
+)
+from headgate.benchmarks.http2 import NEVER_NS, Answers, Call, Connection
 
 DATA, HEADERS, RST_STREAM, SETTINGS, PING, GOAWAY, WINDOW_UPDATE = 0, 1, 3, 4, 6, 7, 8
 END_STREAM = ACK = 1
 END_HEADERS = 4
+CANCEL = bytes([0, 0, 0, 8])
 INITIAL_WINDOW, MAX_FRAME, MAX_STREAMS, HEADER_TABLE = 4, 5, 3, 1
 
 
@@ -53,7 +63,8 @@ class Peer:
 
     def __init__(self, listener, is_stream=False, request=b"request", **options):
         self.answers = Answers()
-        call_options = {name: options.pop(name) for name in ("more_requests", "status_of") if name in options}
+        of_call = ("more_requests", "status_of", "timeout_s")
+        call_options = {name: options.pop(name) for name in of_call if name in options}
         call = Call("/test.Service/Method", request, is_stream, **call_options)
         address = Address(f"127.0.0.1:{listener.getsockname()[1]}")
         self.connection = Connection(address, call, self.answers, **options)
@@ -228,6 +239,43 @@ def test_no_more_calls_than_the_server_takes(listener):
         peer.receive(answer(1, b"") + answer(5, b""))
         assert peer.statuses() == {1: OK, 2: OK, 3: OK}
         assert peer.connection.is_idle
+
+
+def test_calls_end_at_their_deadlines_also_those_that_wait_for_a_stream(listener):
+    now = 0
+    with Peer(listener, timeout_s=0.1, clock=lambda: now) as peer:
+        assert peer.connection.expires_ns == NEVER_NS
+        peer.receive(settings({MAX_STREAMS: 1}))
+        peer.send(0, 10_000_000, 20_000_000, 30_000_000)
+        assert peer.connection.expires_ns == 100_000_000
+        now = 60_000_000
+        peer.receive(answer(1, b""))
+        now = 110_000_000
+        assert peer.connection.expire(now) == 1
+        now = 125_000_000
+        peer.receive(frame(RST_STREAM, 0, 5, CANCEL))
+        peer.connection.flush()
+        sent = [(kind, stream, payload) for kind, _, stream, payload in peer.frames() if kind in (HEADERS, RST_STREAM)]
+        decoder = hpack.Decoder()
+        timeouts = [dict(decoder.decode(block))["grpc-timeout"] for kind, _, block in sent if kind == HEADERS]
+        # The rest of what each had: that of 100 ms at 0, 60, 110 and 125 ms.
+        assert timeouts == ["100000u", "50000u", "10000u", "5000u"]
+        assert [(stream, payload) for kind, stream, payload in sent if kind == RST_STREAM] == [(3, CANCEL)]
+        # It may have been on its way.
+        assert peer.receive(answer(3, b"") + answer(7, b"")) == 1
+        assert peer.statuses() == {
+            0: OK, 10_000_000: DEADLINE_EXCEEDED, 20_000_000: CANCELLED, 30_000_000: OK,
+        }  # fmt: skip
+        assert peer.connection.is_idle
+
+
+def test_a_call_that_waits_longer_than_its_deadline_is_not_sent(listener):
+    with Peer(listener, timeout_s=0.1, clock=lambda: 500_000_000) as peer:
+        peer.receive(settings({MAX_STREAMS: 1}))
+        peer.send(450_000_000, 100_000_000)
+        peer.receive(answer(1, b""))
+        assert [stream for kind, _, stream, _ in peer.frames() if kind == DATA] == [1]
+        assert peer.statuses() == {450_000_000: OK, 100_000_000: DEADLINE_EXCEEDED}
 
 
 @pytest.mark.parametrize("is_stream", [False, True])

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headgate.benchmarks.headers import UNAVAILABLE
-from headgate.benchmarks.http2 import Answers
+from headgate.benchmarks.http2 import NEVER_NS, Answers
 from headgate.benchmarks.loop import Loop
 
 MS = 1_000_000
@@ -29,6 +29,7 @@ class FakeTime:
 class FakeConnection:
     is_leaving = is_blocked = False
     is_idle = True
+    expires_ns = NEVER_NS
 
     def __init__(self, time, number):
         self.time, self.number = time, number
@@ -57,6 +58,27 @@ def open_loop(time, times_ns, until_ns, connections=1):
     loop = Loop(connect, connections, Answers(), clock=time.clock, wait=time.wait)
     unsent = loop.run_open(times_ns, until_ns)
     return loop, [connection.sent for connection in opened], unsent
+
+
+def test_requests_are_given_up_at_their_deadlines():
+    time, expired = FakeTime(), []
+
+    class Expiring(FakeConnection):
+        @property
+        def expires_ns(self):
+            left = self.sent[len(expired) :]
+            return left[0][0] + 5 * MS if left else NEVER_NS
+
+        def receive(self):
+            return 0
+
+        def expire(self, now):
+            expired.append(now)
+            return 1
+
+    loop = Loop(lambda: Expiring(time, 0), 1, Answers(), clock=time.clock, wait=time.wait)
+    loop.run_open([0, 3 * MS, 20 * MS], 30 * MS)
+    assert expired == [5 * MS, 8 * MS, 25 * MS]
 
 
 def test_requests_start_when_they_are_to():
