@@ -114,7 +114,8 @@ def bench(
         str | None,
         typer.Option(
             metavar="TIME",
-            help="The deadline of each request, such as 50ms: later answers are counted as late.",
+            help="The deadline of each request, such as 50ms: calls are cancelled at it, later answers of a stream are "
+            "counted as late.",
             show_default=False,
             rich_help_panel=_REQUESTS,
         ),

@@ -226,8 +226,15 @@ def serve(
         ),
     ] = ExecutionMode.AUTO,
     max_batch_size: Annotated[
-        int, typer.Option(help="The most rows that are run at once.", min=1, rich_help_panel="Batching")
-    ] = 64,
+        int | None,
+        typer.Option(
+            help="The most rows that are run at once; unless given 64, and of small models up to 1024, as many as take "
+            "less than half a millisecond.",
+            min=1,
+            show_default=False,
+            rich_help_panel="Batching",
+        ),
+    ] = None,
     max_queue_size: Annotated[
         int,
         typer.Option(
@@ -305,7 +312,7 @@ def serve(
         allow_cpu_fallback=allow_cpu_fallback,
         model_defaults=ModelConfig(
             batching=BatchingConfig(
-                max_batch_size=max_batch_size,
+                **({} if max_batch_size is None else {"max_batch_size": max_batch_size}),
                 max_queue_size=max_queue_size,
                 max_queue_delay_us=max_queue_delay_us,
                 queue_timeout_us=queue_timeout_us,

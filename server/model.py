@@ -12,6 +12,7 @@ import numpy as np
 
 from headgate.decoders import Decoder, HeadError, decoder_for
 from headgate.server.batch_runner import BatchRunner
+from headgate.server.binding import row_bytes
 from headgate.server.config import CONFIG_FILE, ModelConfig
 from headgate.server.errors import ModelClosedError, StartupError
 from headgate.server.golden import check_golden
@@ -31,6 +32,8 @@ _log = logging.getLogger(__name__)
 MODEL_FILE = "model.onnx"
 #: A model runs inline when its full batch takes less than this: longer, and other calls would feel it.
 _INLINE_LIMIT_S = 500e-6
+#: The most rows that run at once unless that is set.
+_MOST_ROWS = 1024
 
 
 class LoadedModel:
@@ -42,7 +45,7 @@ class LoadedModel:
         decoders: by head, in the order of the signature.
         output_names: as in the graph, in its order.
         session: its onnxruntime session.
-        config: its serving knobs.
+        config: its serving knobs, `batching.max_batch_size` as it was chosen where it was not set.
         provider: the onnxruntime provider that runs it.
     """
 
@@ -101,6 +104,12 @@ class LoadedModel:
         except (StartupError, HeadError, ValueError) as error:
             raise StartupError(f"{path}: {error}") from error
         inline = _runs_inline(batch_s, config, on_cpu)
+        if inline and not session.batch_sizes and "max_batch_size" not in config.batching.model_fields_set:
+            max_rows, batch_s = _time_larger_batches(session, max_rows, batch_s, path)
+            batching = config.batching.model_copy(update={"max_batch_size": max_rows})
+            config = config.model_copy(update={"batching": batching})
+            session = Session(path, provider, threads or 1, allow_cpu_fallback, config.execution, max_rows)
+            session.warm_up(max_rows)
         if not inline and not threads:
             threads = max(1, (processors or available_processors()) // config.execution.instances) if on_cpu else 1
             if threads > 1:
@@ -180,6 +189,17 @@ def _time_batch(session: Session, rows: int, path: Path) -> float:
                 "its first dimension must be the batch"
             )
     return min(seconds)
+
+
+def _time_larger_batches(session: Session, rows: int, batch_s: float, path: Path) -> tuple[int, float]:
+    """Return how many rows may run inline, at least `rows`, which take `batch_s`, and the seconds that they take."""
+    # What rows of free sizes take, nobody knows.
+    while rows < _MOST_ROWS and row_bytes(session.inputs) is not None:
+        larger_s = _time_batch(session, 2 * rows, path)
+        if larger_s >= _INLINE_LIMIT_S:
+            break
+        rows, batch_s = 2 * rows, larger_s
+    return rows, batch_s
 
 
 def _read_signature(session: Session) -> Signature:

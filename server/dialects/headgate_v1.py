@@ -255,5 +255,5 @@ def _describe(entry: ModelEntry) -> Model:
         state=f"STATE_{entry.state.name}",
         reason=entry.reason,
         provider=entry.model.provider if entry.model else "",
-        max_batch_size=entry.config.batching.max_batch_size,
+        max_batch_size=(entry.model or entry).config.batching.max_batch_size,
     )

@@ -32,7 +32,7 @@ _EVENTS_OF_A_CALL = 3
 #: batch, the less each costs (docs/performance.md).
 _IDLE_POLLS = 2
 #: Between the end of the last call and that of its connection, when it is drained.
-_PATIENCE_S = 0.5
+_PATIENCE_S = 1.0
 _QUEUE_SHUTDOWN = cygrpc.CompletionType.queue_shutdown
 _QUEUE_TIMEOUT = cygrpc.CompletionType.queue_timeout
 _OK = cygrpc.StatusCode.ok

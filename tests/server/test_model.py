@@ -160,6 +160,19 @@ class TestExecution:
         assert isinstance(load("iris", config=config).scheduler, scheduler)
 
     @pytest.mark.skipif(AZURE not in onnxruntime.get_available_providers(), reason="there is no second provider")
+    def test_small_models_run_more_rows_at_once(self, load):
+        model = load("iris")
+        assert 64 <= model.config.batching.max_batch_size <= 1024
+        # Of free sizes nobody knows what they take, and what is set is kept.
+        assert load("free", FREE_UNITS).config.batching.max_batch_size == 64
+        config = ModelConfig(batching=BatchingConfig(max_batch_size=64))
+        assert load("set", IMAGES, config=config).config.batching.max_batch_size == 64
+
+    def test_how_many_depends_on_what_they_take(self, load, monkeypatch):
+        seconds = {64: 50e-6, 128: 100e-6, 256: 499e-6, 512: 501e-6}
+        monkeypatch.setattr("headgate.server.model._time_batch", lambda session, rows, path: seconds[rows])
+        assert load("iris").config.batching.max_batch_size == 256
+
     def test_provider_of_the_model(self, load):
         model = load("iris", config=execution(provider="azure"))
         assert model.provider == AZURE

@@ -270,9 +270,11 @@ class TestModels:
         names = [model.name for model in models]
         assert names == sorted(names)
         assert "iris" in names
-        assert {(model.state, model.provider, model.version, model.max_batch_size) for model in models} == {
-            (Model.STATE_READY, "CPUExecutionProvider", 1, 64)
+        assert {(model.state, model.provider, model.version) for model in models} == {
+            (Model.STATE_READY, "CPUExecutionProvider", 1)
         }
+        # As many as this machine runs in half a millisecond.
+        assert all(64 <= model.max_batch_size <= 1024 for model in models)
 
     def test_get(self, get_model):
         response = get_model(GetModelRequest(name="iris"))

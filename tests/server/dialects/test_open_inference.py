@@ -173,7 +173,9 @@ class TestTriton:
 
     def test_model_config(self, client):
         config = client.get_model_config("sums").config
-        assert (config.name, config.backend, config.max_batch_size) == ("sums", "onnxruntime", 64)
+        assert (config.name, config.backend) == ("sums", "onnxruntime")
+        # As many rows as this machine runs in half a millisecond.
+        assert 64 <= config.max_batch_size <= 1024
         assert [(each.name, each.data_type, list(each.dims)) for each in config.input] == [
             ("a", 11, [2]),
             ("b", 8, [1]),
