@@ -22,7 +22,7 @@ from headgate.client.channel import (
     open_channel,
     outcome_of,
 )
-from headgate.client.errors import HeadgateError, InvalidRequestError, NotFoundError
+from headgate.client.errors import HeadgateError, InvalidRequestError, NotFoundError, UnavailableError
 from headgate.client.predictions import Predictions
 from headgate.client.readiness import wait_for_model_async, wait_for_server_async
 from headgate.client.requests import Inputs, Options, build_latest, build_request, is_same_model
@@ -62,6 +62,7 @@ class AsyncClient:
     ) -> None:
         self._target = target
         self.timeout_s = timeout_s
+        self._closed = False
         self._channel = open_channel(grpc.aio, target, credentials, channel_options(options, retry), compression)
         self._stub: Any = PredictionServiceStub(self._channel)  # type: ignore[no-untyped-call]
         self._described: dict[tuple[str, int], GetModelResponse] = {}
@@ -75,7 +76,8 @@ class AsyncClient:
         await self.close()
 
     async def close(self) -> None:
-        """Close the connection; calls that are still running are cancelled."""
+        """Close the connection; calls that are still running fail with UnavailableError."""
+        self._closed = True
         await self._channel.close()
 
     async def predict(
@@ -244,6 +246,12 @@ class AsyncClient:
             return await method(request, timeout=timeout_s)
         except grpc.aio.AioRpcError as error:
             raise error_from_rpc(error, timeout_s) from None
+        except (asyncio.CancelledError, grpc.aio.UsageError):
+            task = asyncio.current_task()
+            # So gRPC says that the connection was closed, but whoever waits for this call was not cancelled.
+            if self._closed and task is not None and not task.cancelling():
+                raise UnavailableError("the connection was closed") from None
+            raise
 
     async def _with_description(
         self, model: str, version: int, timeout_s: float | None, use: Callable[[GetModelResponse], Awaitable[Result]]

@@ -88,7 +88,8 @@ def trade_offs(scores: FloatArray, targets: NDArray[np.int64] | BoolArray, highe
     counts = confusion_matrix_at_thresholds(positives, np.asarray(scores, np.float64))
     true_negatives, false_positives, false_negatives, true_positives, thresholds = (column[::-1] for column in counts)
     # Scores are reported, and compared, in float32.
-    above_all = np.nextafter(np.float32(thresholds[-1]), np.float32(np.inf))
+    with np.errstate(over="ignore"):
+        above_all = np.nextafter(np.float32(thresholds[-1]), np.float32(np.inf))
     if above_all <= highest:
         thresholds = np.append(thresholds, above_all)
         true_positives, false_positives = (np.append(column, 0) for column in (true_positives, false_positives))

@@ -79,6 +79,21 @@ def test_deadline(silent_target, features):
         asyncio.run(ask())
 
 
+def test_closing_ends_calls_and_cancels_nobody(silent_target):
+    async def main():
+        client = AsyncClient(silent_target)
+        cancelled, *calls = [asyncio.create_task(client.model("churn")) for _ in range(4)]
+        await asyncio.sleep(0)
+        cancelled.cancel()
+        await client.close()
+        return await asyncio.gather(cancelled, *calls, return_exceptions=True)
+
+    first, *others = asyncio.run(main(), debug=True)
+    assert isinstance(first, asyncio.CancelledError)
+    assert {str(error) for error in others} == {"the connection was closed"}
+    assert {type(error) for error in others} == {UnavailableError}
+
+
 def test_models_and_model(run):
     async def ask(client):
         await client.wait_until_ready()

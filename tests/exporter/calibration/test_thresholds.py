@@ -96,6 +96,13 @@ def test_calling_nothing_positive_can_cost_least(rows):
     assert trade_offs(certain, np.append(targets, 0)).thresholds[-1] == 1
 
 
+def test_scores_may_be_as_large_as_float32_has_them():
+    largest = float(np.finfo(np.float32).max)
+    table = trade_offs(np.array([0.0, largest]), np.array([0, 1]), highest=np.inf)
+    assert table.thresholds.tolist() == [0.0, largest, np.inf]
+    assert table.recall.tolist() == [1, 1, 0]
+
+
 def test_a_precision_that_is_not_reached_tells_the_best():
     scores, targets = np.array([0.2, 0.4, 0.6, 0.8]), np.array([0, 1, 1, 0])
     with pytest.raises(CalibrationError, match=r"no threshold reaches precision>=0.9.*0.6667, at threshold 0.4"):
