@@ -90,14 +90,15 @@ def test_closed_loop(generator, serve, is_stream, concurrency, connections):
                 waiter.reply(waiter.request)
             waiting.clear()
 
-    load = ClosedLoop(concurrency, 0.3, warmup_s=0)
+    # Long enough for more than three rounds on a machine that has other things to do.
+    load = ClosedLoop(concurrency, 1.5, warmup_s=0)
     result = generator.run(
         address(serve(answer_when_all_are_here)), call(is_stream), load, connections=connections, patience_s=0.5
     )
     assert rounds[:3] == [concurrency] * 3
     assert result.requests.ok == result.requests.offered > 3 * concurrency
     assert result.ok <= result.requests.ok
-    assert result.throughput == pytest.approx(result.ok / 0.3)
+    assert result.throughput == pytest.approx(result.ok / 1.5)
 
 
 @contextmanager

@@ -29,9 +29,9 @@ def target(port, is_stream, response_bytes=7):
 def test_measures_an_echo(server, is_stream, concurrency):
     call = Call(echo.STREAM if is_stream else echo.UNARY, REQUEST, is_stream)
     with running("headgate.benchmarks.echo", server) as process:
-        sample = run_load(Target(process.port, process.pid, call, len(REQUEST)), concurrency, 0.05, 0.2)
+        sample = run_load(Target(process.port, process.pid, call, len(REQUEST)), concurrency, 0.05, 1)
     assert sample.requests > 0
-    assert sample.window_ns >= 0.2e9
+    assert sample.window_ns >= 1e9
     assert sample.server_cpu_ns > 0
     assert sample.load_cpu_ns > 0
     assert 0 < sample.p50_us <= sample.p99_us < sample.window_ns / 1e3 * 2
@@ -50,7 +50,8 @@ def test_keeps_as_many_requests_in_flight_as_asked(serve, is_stream, concurrency
                 waiter.reply(waiter.request)
             waiting.clear()
 
-    sample = run_load(target(serve(answer_when_all_are_here), is_stream), concurrency, 0, 0.3)
+    # Long enough for more than three rounds on a machine that has other things to do.
+    sample = run_load(target(serve(answer_when_all_are_here), is_stream), concurrency, 0, 1.5)
     assert rounds[:3] == [concurrency] * 3
     # After that answers come at once. What was in flight at the end of the window was answered, but is not counted.
     assert 3 * concurrency < sample.requests <= sum(rounds)
@@ -64,7 +65,7 @@ def test_headers_of_all_requests_arrive(serve, is_stream):
         seen.append((call.metadata("user-agent"), call.request))
         call.reply(call.request)
 
-    run_load(target(serve(handle), is_stream), 3, 0, 0.1)
+    run_load(target(serve(handle), is_stream), 3, 0, 0.5)
     assert len(seen) > 3
     assert set(seen) == {("headgate-benchmarks", REQUEST)}
 
@@ -116,7 +117,7 @@ def test_a_server_that_ends_is_an_error():
 def test_requests_larger_than_any_window(serve, is_stream):
     port = serve(lambda call: call.reply(call.request[:7]))
     call = Call(PATHS[is_stream], bytes(1_000_000), is_stream)
-    assert run_load(Target(port, os.getpid(), call, 7), 8, 0, 0.3).requests > 0
+    assert run_load(Target(port, os.getpid(), call, 7), 8, 0, 1).requests > 0
 
 
 @given(st.lists(st.integers(1, 10**12), min_size=2))
