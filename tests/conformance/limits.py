@@ -41,6 +41,11 @@ LIMITS = (
         "Models have no state between requests.",
     ),
     Limit(
+        "*http*", "ModelInfer, JSON", "4 MiB", "the JSON has",
+        "JSON is read up to a quarter of --max-message-mb, 16 MiB unless that is set: 4 MiB of FP32 are 20 MB of it. "
+        "Binary tensors carry more.",
+    ),
+    Limit(
         "*", "ModelInfer", "BF16", "is a tensor(bfloat16), which headgate cannot serve",
         "Models with inputs or outputs of bfloat16 are not served; have the model cast them.",
     ),
