@@ -104,12 +104,16 @@ class LoadedModel:
         except (StartupError, HeadError, ValueError) as error:
             raise StartupError(f"{path}: {error}") from error
         inline = _runs_inline(batch_s, config, on_cpu)
-        if inline and not session.batch_sizes and "max_batch_size" not in config.batching.model_fields_set:
-            max_rows, batch_s = _time_larger_batches(session, max_rows, batch_s, path)
-            batching = config.batching.model_copy(update={"max_batch_size": max_rows})
-            config = config.model_copy(update={"batching": batching})
-            session = Session(path, provider, threads or 1, allow_cpu_fallback, config.execution, max_rows)
-            session.warm_up(max_rows)
+        is_open = "max_batch_size" not in config.batching.model_fields_set and not session.batch_sizes
+        # What rows of free sizes take, nobody knows.
+        if inline and is_open and row_bytes(session.inputs) is not None:
+            most_rows, batch_s = _time_larger_batches(session, max_rows, batch_s, path)
+            if most_rows > max_rows:
+                max_rows = most_rows
+                batching = config.batching.model_copy(update={"max_batch_size": max_rows})
+                config = config.model_copy(update={"batching": batching})
+                session = Session(path, provider, threads or 1, allow_cpu_fallback, config.execution, max_rows)
+                session.warm_up(max_rows)
         if not inline and not threads:
             threads = max(1, (processors or available_processors()) // config.execution.instances) if on_cpu else 1
             if threads > 1:
@@ -193,8 +197,7 @@ def _time_batch(session: Session, rows: int, path: Path) -> float:
 
 def _time_larger_batches(session: Session, rows: int, batch_s: float, path: Path) -> tuple[int, float]:
     """Return how many rows may run inline, at least `rows`, which take `batch_s`, and the seconds that they take."""
-    # What rows of free sizes take, nobody knows.
-    while rows < _MOST_ROWS and row_bytes(session.inputs) is not None:
+    while rows < _MOST_ROWS:
         larger_s = _time_batch(session, 2 * rows, path)
         if larger_s >= _INLINE_LIMIT_S:
             break
