@@ -41,7 +41,7 @@ def open_inference_routes(gateway: Gateway) -> APIRouter:
         deadline = gateway.deadline(request)
         body = await gateway.body(request, deadline)
         json_length = _json_length(request)
-        gateway.check_json(len(body[:json_length]))
+        gateway.check_json(len(body) if json_length is None else min(json_length, len(body)))
         message, is_binary = read_infer_request(body, json_length)
         message.model_name, message.model_version = of.model, of.version
         response = await while_connected(request, gateway.upstream.infer(message, deadline))
