@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 _TLS = "TLS"
 
 
+def _tls_option(text: str) -> Any:
+    return typer.Option(help=text, show_default=False, rich_help_panel=_TLS)
+
+
 class Masks(StrEnum):
     """How segmentation's masks come."""
 
@@ -69,27 +73,12 @@ def predict(
     timeout: Annotated[float, typer.Option(min=0, help="Seconds to wait for the server.")] = 30.0,
     tls: Annotated[bool, typer.Option("--tls", help="Connect over TLS.", rich_help_panel=_TLS)] = False,
     tls_ca: Annotated[
-        Path | None,
-        typer.Option(
-            help="TLS: trust these roots (PEM) instead of those that gRPC brings.",
-            show_default=False,
-            rich_help_panel=_TLS,
-        ),
+        Path | None, _tls_option("TLS: trust these roots (PEM) instead of those that gRPC brings.")
     ] = None,
     tls_cert: Annotated[
-        Path | None,
-        typer.Option(
-            help="Mutual TLS: the certificate (chain) to show the server, PEM.",
-            show_default=False,
-            rich_help_panel=_TLS,
-        ),
+        Path | None, _tls_option("Mutual TLS: the certificate (chain) to show the server, PEM.")
     ] = None,
-    tls_key: Annotated[
-        Path | None,
-        typer.Option(
-            help="The private key of --tls-cert, PEM, not encrypted.", show_default=False, rich_help_panel=_TLS
-        ),
-    ] = None,
+    tls_key: Annotated[Path | None, _tls_option("The private key of --tls-cert, PEM, not encrypted.")] = None,
 ) -> None:
     """Ask a server for predictions and print them, one line a row.
 

@@ -83,6 +83,7 @@ def test_closing_ends_calls_and_cancels_nobody(silent_target):
     async def main():
         client = AsyncClient(silent_target)
         cancelled, *calls = [asyncio.create_task(client.model("churn")) for _ in range(4)]
+        # One turn of the loop: all have begun their calls.
         await asyncio.sleep(0)
         cancelled.cancel()
         await client.close()

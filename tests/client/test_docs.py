@@ -34,7 +34,7 @@ def url(tmp_path_factory):
 
 
 def test_examples(url):
-    pytest.importorskip("pandas")
+    pytest.importorskip("pandas", reason="pandas is not installed: pip install 'headgate[pandas]'")
     text = "\n".join(re.findall(r"```pycon\n(.*?)```", PAGE, re.DOTALL)).replace("localhost:8001", url)
     examples = doctest.DocTestParser().get_doctest(text, {}, "client.md", None, 0)
     runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS)

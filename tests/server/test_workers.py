@@ -139,28 +139,26 @@ def test_unknown_model(workers, ask):
     assert caught.value.details() == "there is no model 'nothing'; this server has 'iris', 'price'"
 
 
-def test_worker_that_hangs(workers, ask):
-    """Its silence is no answer: the sum would be wrong."""
+def assert_no_answer_while_one_hangs(workers, ask, method, timeout_s):
     workers[0].start()
     with socket.socket(socket.AF_UNIX) as silent:
         silent.bind("1")
         silent.listen()
         with pytest.raises(grpc.RpcError) as caught:
-            ask(0, "ModelStatistics", timeout=1)
+            ask(0, method, timeout=timeout_s)
     assert caught.value.code() in (grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.UNAVAILABLE)
+
+
+def test_worker_that_hangs(workers, ask):
+    """Its silence is no answer: the sum would be wrong."""
+    assert_no_answer_while_one_hangs(workers, ask, "ModelStatistics", 1)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("workers", ["completion-queue"], indirect=True)
 def test_worker_that_hangs_for_long(workers, ask):
     """After 20 s gRPC gives up connecting, as it does where nobody listens."""
-    workers[0].start()
-    with socket.socket(socket.AF_UNIX) as silent:
-        silent.bind("1")
-        silent.listen()
-        with pytest.raises(grpc.RpcError) as caught:
-            ask(0, "LogSettings", timeout=22)
-    assert caught.value.code() in (grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.UNAVAILABLE)
+    assert_no_answer_while_one_hangs(workers, ask, "LogSettings", 22)
 
 
 def test_question_whose_deadline_has_passed(monkeypatch, tmp_path):
