@@ -77,9 +77,10 @@ class Worker:
                 others_models = workers.models()
         if others_models is not None:
             _warn_of_differences(server.repository, others_models)
+        # Before it listens: who connects to one that was started again finds it ready.
+        server.set_ready()
         if assignment.rejoins:
             server.listen()
-        server.set_ready()
         self.tell(Progress.SERVING)
         return server.stop(self._stop.get())
 
