@@ -228,8 +228,8 @@ def serve(
     max_batch_size: Annotated[
         int | None,
         typer.Option(
-            help="The most rows that are run at once; unless given 64, and of small models up to 1024, as many as take "
-            "less than half a millisecond.",
+            help="The most rows that are run at once; unless given, as many as a model's own speed makes worth while, "
+            "up to 1024.",
             min=1,
             show_default=False,
             rich_help_panel="Batching",

@@ -16,8 +16,8 @@ from headgate.server.inference import InferenceRequest, ShapeGroup
 class BatchQueue:
     """A bounded queue of requests, taken a batch at a time.
 
-    A batch holds requests of one shape group, up to `max_batch_size` rows: by priority, then oldest first. The group
-    whose first request is the most urgent, or else has waited longest, goes first. No request may have more rows.
+    A batch holds requests of one shape group, up to `max_batch_size` rows, or one request that has more: by priority,
+    then oldest first. The group whose first request is the most urgent, or else has waited longest, goes first.
     """
 
     def __init__(self, max_batch_size: int, max_queue_size: int) -> None:

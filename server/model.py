@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import functools
 import logging
+import math
 import threading
-import time
 from pathlib import Path
-
-import numpy as np
 
 from headgate.decoders import Decoder, HeadError, decoder_for
 from headgate.server.batch_runner import BatchRunner
+from headgate.server.batch_size import best_batch, largest_batch, time_batch
 from headgate.server.binding import row_bytes
 from headgate.server.config import CONFIG_FILE, ModelConfig
 from headgate.server.errors import ModelClosedError, StartupError
@@ -21,7 +20,7 @@ from headgate.server.inputs import ModelInputs
 from headgate.server.processors import available_processors
 from headgate.server.providers import CPU, resolve_provider
 from headgate.server.scheduling import InlineScheduler, Scheduler, ThreadScheduler
-from headgate.server.session import Session, example_inputs
+from headgate.server.session import Session
 from headgate.server.splitting import SplitRequest
 from headgate.server.statistics import Statistics
 from headgate.v1 import Signature
@@ -32,6 +31,8 @@ _log = logging.getLogger(__name__)
 MODEL_FILE = "model.onnx"
 #: A model runs inline when its full batch takes less than this: longer, and other calls would feel it.
 _INLINE_LIMIT_S = 500e-6
+#: What a full batch is tried by first.
+_FEW_ROWS = 2
 #: The most rows that run at once unless that is set.
 _MOST_ROWS = 1024
 
@@ -46,6 +47,8 @@ class LoadedModel:
         output_names: as in the graph, in its order.
         session: its onnxruntime session.
         config: its serving knobs, `batching.max_batch_size` as it was chosen where it was not set.
+        batch_rows: up to how many rows of several requests run at once; fewer than `max_batch_size` where that was not
+            set and larger batches would gain nothing.
         provider: the onnxruntime provider that runs it.
     """
 
@@ -100,14 +103,20 @@ class LoadedModel:
             )
             self.output_names = tuple(spec.name for spec in session.outputs)
             self.decoders = _decoders(self.signature, session)
-            batch_s = _time_batch(session, max_rows, path)
+            is_open = "max_batch_size" not in config.batching.model_fields_set and not session.batch_sizes
+            # What rows of free sizes take, nobody knows.
+            is_open = is_open and row_bytes(session.inputs) is not None
+            batch_s = time_batch(session, _FEW_ROWS if is_open else max_rows, path)
+            # A full batch of a slow model would take long.
+            if is_open and batch_s < _INLINE_LIMIT_S:
+                batch_s = time_batch(session, max_rows, path)
         except (StartupError, HeadError, ValueError) as error:
             raise StartupError(f"{path}: {error}") from error
         inline = _runs_inline(batch_s, config, on_cpu)
-        is_open = "max_batch_size" not in config.batching.model_fields_set and not session.batch_sizes
-        # What rows of free sizes take, nobody knows.
-        if inline and is_open and row_bytes(session.inputs) is not None:
-            most_rows, batch_s = _time_larger_batches(session, max_rows, batch_s, path)
+        is_fast = batch_s < _INLINE_LIMIT_S
+        if inline and is_open and is_fast:
+            seconds = functools.partial(time_batch, session, path=path)
+            most_rows, batch_s = largest_batch(seconds, max_rows, batch_s, _MOST_ROWS, _INLINE_LIMIT_S)
             if most_rows > max_rows:
                 max_rows = most_rows
                 batching = config.batching.model_copy(update={"max_batch_size": max_rows})
@@ -118,7 +127,11 @@ class LoadedModel:
             threads = max(1, (processors or available_processors()) // config.execution.instances) if on_cpu else 1
             if threads > 1:
                 session = Session(path, provider, threads, allow_cpu_fallback, config.execution, max_rows)
-                batch_s = _time_batch(session, max_rows, path)
+                if is_fast or not is_open:
+                    batch_s = time_batch(session, max_rows, path)
+        self.batch_rows = max_rows
+        if is_open and not is_fast and batch_s < math.inf:
+            self.batch_rows, batch_s = best_batch(functools.partial(time_batch, session, path=path), max_rows)
         check_golden(path, session, self.inputs, self.signature, self.decoders, max_rows)
         self.session = session
         self.config = config
@@ -127,14 +140,14 @@ class LoadedModel:
         self.provider = session.provider
         runner = BatchRunner(session, self.inputs, self.statistics, f"{name}/{version}")
         self.scheduler: Scheduler = (
-            InlineScheduler(runner, config.batching)
+            InlineScheduler(runner, config.batching, self.batch_rows)
             if inline
-            else ThreadScheduler(runner, config.batching, config.execution.instances, batch_s)
+            else ThreadScheduler(runner, config.batching, self.batch_rows, config.execution.instances, batch_s)
         )
         _log.info(
             "loaded %s version %d on %s: %s, a batch of %d takes %.2f ms",
             name, version, self.provider, "inline" if inline else f"{config.execution.instances} x {threads} threads",
-            max_rows, batch_s * 1e3,
+            self.batch_rows, batch_s * 1e3,
         )  # fmt: skip
 
     def submit(self, request: InferenceRequest) -> None:
@@ -170,39 +183,6 @@ def _runs_inline(batch_s: float, config: ModelConfig, on_cpu: bool) -> bool:
         free = on_cpu and config.batching.max_queue_delay_us == 0 and config.execution.instances == 1
         return free and batch_s < _INLINE_LIMIT_S
     return config.execution.mode == "inline"
-
-
-def _time_batch(session: Session, rows: int, path: Path) -> float:
-    """Warm every batch size up, and return the seconds that a batch of zeros takes (the best of a few)."""
-    inputs = example_inputs(session.inputs, rows)
-    try:
-        session.warm_up(rows)
-        seconds = []
-        for _ in range(5):
-            start = time.perf_counter()
-            outputs = session.run(inputs)
-            seconds.append(time.perf_counter() - start)
-    except Exception as error:
-        # Zeros, or free dimensions of size 1, may be no valid input of a sound model.
-        _log.warning("%s cannot be warmed up with zeros, so that its first requests will be slower: %s", path, error)
-        return float("inf")
-    for spec, output in zip(session.outputs, outputs, strict=True):
-        if np.ndim(output) == 0 or len(output) != rows:
-            raise StartupError(
-                f"output '{spec.name}' has shape {list(np.shape(output))} for a batch of {rows} rows; "
-                "its first dimension must be the batch"
-            )
-    return min(seconds)
-
-
-def _time_larger_batches(session: Session, rows: int, batch_s: float, path: Path) -> tuple[int, float]:
-    """Return how many rows may run inline, at least `rows`, which take `batch_s`, and the seconds that they take."""
-    while rows < _MOST_ROWS:
-        larger_s = _time_batch(session, 2 * rows, path)
-        if larger_s >= _INLINE_LIMIT_S:
-            break
-        rows, batch_s = 2 * rows, larger_s
-    return rows, batch_s
 
 
 def _read_signature(session: Session) -> Signature:

@@ -57,11 +57,12 @@ class InlineScheduler:
     A request is in the queue for a turn of the I/O loop or a few, so its cancellation is not watched.
     """
 
-    def __init__(self, runner: BatchRunner, batching: BatchingConfig) -> None:
+    def __init__(self, runner: BatchRunner, batching: BatchingConfig, batch_rows: int) -> None:
+        """Run batches of up to `batch_rows` rows, or one request that has more."""
         self._runner = runner
         self._max_queue_size = batching.max_queue_size
         # It never refuses: what is too much is run.
-        self._queue = BatchQueue(batching.max_batch_size, sys.maxsize)
+        self._queue = BatchQueue(batch_rows, sys.maxsize)
         # For the end, when another thread may run what is left.
         self._lock = threading.RLock()
 
@@ -107,13 +108,21 @@ class ThreadScheduler:
     """
 
     def __init__(
-        self, runner: BatchRunner, batching: BatchingConfig, instances: int, full_batch_s: float = math.inf
+        self,
+        runner: BatchRunner,
+        batching: BatchingConfig,
+        batch_rows: int,
+        instances: int,
+        full_batch_s: float = math.inf,
     ) -> None:
-        """Start the threads; `full_batch_s` is how long a full batch takes, if that is known."""
+        """Start the threads, which run batches of up to `batch_rows` rows, or one request that has more.
+
+        `full_batch_s` is how long a full batch takes, if that is known.
+        """
         self._runner = runner
-        self._queue = BatchQueue(batching.max_batch_size, batching.max_queue_size)
+        self._queue = BatchQueue(batch_rows, batching.max_queue_size)
         self._delay_s = batching.max_queue_delay_us / 1e6
-        self._times = BatchTimes(batching.max_batch_size, full_batch_s)
+        self._times = BatchTimes(batch_rows, full_batch_s)
         # When the batch of each thread is likely to end, in seconds of `time.time()`; 0 while it has none.
         self._expected_ends = [0.0] * instances
         self._lock = threading.Lock()
@@ -181,7 +190,8 @@ class ThreadScheduler:
         full_batch_s = self._times.predict(max_rows)
         batches_ahead, rows_beside = divmod(rows_ahead, max_rows)
         wait_s = max(free_at - now, 0) + batches_ahead * full_batch_s / len(self._threads)
-        own_s = self._times.predict(min(rows_beside + request.rows, max_rows)) + request.parts_after * full_batch_s
+        own_rows = max(request.rows, min(rows_beside + request.rows, max_rows))
+        own_s = self._times.predict(own_rows) + request.parts_after * full_batch_s
         if now + _SLACK * wait_s > request.start_by or now + _SLACK * (wait_s + own_s) > request.deadline:
             self._runner.statistics.refused += 1
             raise DeadlineExceededError(

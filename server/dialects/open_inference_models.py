@@ -63,6 +63,8 @@ def describe_config(model: LoadedModel) -> Any:
         config.version_policy.specific.versions.extend(versions.specific)
     else:
         config.version_policy.latest.num_versions = versions.latest
+    if model.batch_rows < batching.max_batch_size:
+        config.dynamic_batching.preferred_batch_size.append(model.batch_rows)
     config.dynamic_batching.max_queue_delay_microseconds = batching.max_queue_delay_us
     policy = config.dynamic_batching.default_queue_policy
     policy.max_queue_size = batching.max_queue_size

@@ -5,6 +5,7 @@ import onnxruntime
 import pytest
 
 from headgate.server import BatchingConfig, ExecutionConfig, ModelConfig, StartupError
+from headgate.server.dialects.open_inference_models import describe_config
 from headgate.server.model import LoadedModel
 from headgate.server.scheduling import InlineScheduler, ThreadScheduler
 from headgate.v1 import (
@@ -118,12 +119,12 @@ class TestGraphs:
         ("graph", "shape"),
         [
             ("g (float[batch,3] x) => (float y) { y = ReduceSum<keepdims=0>(x) }", "[]"),
-            ("g (float[batch,3] x) => (float[a,b] y) { y = Transpose<perm=[1,0]>(x) }", "[3, 64]"),
+            ("g (float[batch,3] x) => (float[a,b] y) { y = Transpose<perm=[1,0]>(x) }", "[3, 2]"),
         ],
     )
     def test_output_without_the_batch(self, load, graph, shape):
         assert refusal(load, "odd", graph) == (
-            f"output 'y' has shape {shape} for a batch of 64 rows; its first dimension must be the batch"
+            f"output 'y' has shape {shape} for a batch of 2 rows; its first dimension must be the batch"
         )
 
     def test_model_that_zeros_are_no_input_for(self, load, caplog):
@@ -159,7 +160,6 @@ class TestExecution:
     def test_config_decides(self, load, config, scheduler):
         assert isinstance(load("iris", config=config).scheduler, scheduler)
 
-    @pytest.mark.skipif(AZURE not in onnxruntime.get_available_providers(), reason="there is no second provider")
     def test_small_models_run_more_rows_at_once(self, load):
         model = load("iris")
         assert 64 <= model.config.batching.max_batch_size <= 1024
@@ -169,10 +169,30 @@ class TestExecution:
         assert load("set", IMAGES, config=config).config.batching.max_batch_size == 64
 
     def test_how_many_depends_on_what_they_take(self, load, monkeypatch):
-        seconds = {64: 50e-6, 128: 100e-6, 256: 499e-6, 512: 501e-6}
-        monkeypatch.setattr("headgate.server.model._time_batch", lambda session, rows, path: seconds[rows])
+        seconds = {2: 10e-6, 64: 50e-6, 128: 100e-6, 256: 499e-6, 512: 501e-6}
+        monkeypatch.setattr("headgate.server.model.time_batch", lambda session, rows, path: seconds[rows])
         assert load("iris").config.batching.max_batch_size == 256
 
+    def test_rows_of_a_slow_model_do_not_wait_for_more_than_pays(self, load, monkeypatch):
+        tried = []
+
+        def seconds(session, rows, path):
+            tried.append(rows)
+            return rows * 0.002
+
+        monkeypatch.setattr("headgate.server.model.time_batch", seconds)
+        model = load("iris")
+        assert (model.batch_rows, model.config.batching.max_batch_size) == (2, 64)
+        # Nobody waits for the load of a model to run its larger batches.
+        assert max(tried) == 8
+        assert describe_config(model).dynamic_batching.preferred_batch_size == [2]
+        # What is set is kept.
+        config = ModelConfig(batching=BatchingConfig(max_batch_size=16))
+        model = load("set", IMAGES, config=config)
+        assert model.batch_rows == 16
+        assert not describe_config(model).dynamic_batching.preferred_batch_size
+
+    @pytest.mark.skipif(AZURE not in onnxruntime.get_available_providers(), reason="there is no second provider")
     def test_provider_of_the_model(self, load):
         model = load("iris", config=execution(provider="azure"))
         assert model.provider == AZURE

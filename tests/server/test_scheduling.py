@@ -115,11 +115,13 @@ def make(session):
     """Make a scheduler; return what submits a request of some numbers to it, the scheduler, and its statistics."""
     schedulers = []
 
-    def make(kind, *instances, **batching):
+    def make(kind, *instances, batch_rows=None, **batching):
         statistics = Statistics()
         spec = TensorSpec(name="x", datatype=DataType.DATA_TYPE_FP32, shape=[-1, 1])
         inputs = ModelInputs([spec])
-        scheduler = kind(BatchRunner(session, inputs, statistics, "m/1"), BatchingConfig(**batching), *instances)
+        config = BatchingConfig(**batching)
+        runner = BatchRunner(session, inputs, statistics, "m/1")
+        scheduler = kind(runner, config, batch_rows or config.max_batch_size, *instances)
         schedulers.append(scheduler)
 
         def submit(*numbers, deadline=math.inf, renderer=RENDERER, **queueing):
@@ -172,6 +174,13 @@ class TestInline:
         assert [call.result() for call in calls] == [[100 + i] for i in range(5)]
         run_all(scheduler)
         assert len(session.batches) == 3
+
+    def test_larger_request_than_a_batch_runs_alone(self, make, session):
+        submit, scheduler, _ = make(InlineScheduler, batch_rows=2)
+        for numbers in ([1], [2, 3, 4], [5], [6]):
+            submit(*numbers)
+        run_all(scheduler)
+        assert session.batches == [[1], [2, 3, 4], [5, 6]]
 
     def test_expired_requests_never_run(self, make, session):
         submit, scheduler, statistics = make(InlineScheduler)
@@ -248,7 +257,7 @@ class TestThreads:
 
     def test_expired_requests_never_run(self, busy, session):
         submit, _, statistics, _ = busy()
-        deadline = time.time() + 0.05
+        deadline = time.time() + 1
         late, good, later = submit(1, deadline=deadline), submit(2), submit(3, deadline=deadline)
         while time.time() <= deadline:
             time.sleep(0.01)
@@ -261,7 +270,7 @@ class TestThreads:
 
     def test_only_expired_requests(self, busy, session):
         submit, _, _, _ = busy()
-        deadline = time.time() + 0.05
+        deadline = time.time() + 1
         late = submit(1, deadline=deadline)
         while time.time() <= deadline:
             time.sleep(0.01)
@@ -277,7 +286,7 @@ class TestThreads:
 
     def test_queue_timeout_ends_while_no_thread_is_free(self, busy, session):
         submit, _, statistics, (running,) = busy()
-        patient, impatient = submit(1, queue_timeout_s=600), submit(2, queue_timeout_s=0.02)
+        patient, impatient = submit(1, queue_timeout_s=600), submit(2, queue_timeout_s=0.2)
         error = impatient.result()
         assert isinstance(error, DeadlineExceededError)
         assert "the queue timeout ended" in str(error)
@@ -289,7 +298,7 @@ class TestThreads:
     def test_earlier_queue_timeout_than_the_one_that_is_waited_for(self, busy):
         submit, _, _, _ = busy()
         submit(1, queue_timeout_s=600)
-        assert isinstance(submit(2, queue_timeout_s=0.02).result(), DeadlineExceededError)
+        assert isinstance(submit(2, queue_timeout_s=0.2).result(), DeadlineExceededError)
 
     def test_urgent_request_takes_the_place_of_another(self, busy, session):
         submit, _, statistics, _ = busy(max_queue_size=1)
