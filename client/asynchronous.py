@@ -25,7 +25,7 @@ from headgate.client.channel import (
 from headgate.client.errors import HeadgateError, InvalidRequestError, NotFoundError, UnavailableError
 from headgate.client.predictions import Predictions
 from headgate.client.readiness import wait_for_model_async, wait_for_server_async
-from headgate.client.requests import Inputs, Options, build_latest, build_request, is_same_model
+from headgate.client.requests import Inputs, Options, build_request, pinned
 from headgate.client.retries import RetryPolicy
 from headgate.v1 import (
     GetModelRequest,
@@ -93,14 +93,7 @@ class AsyncClient:
         """Return what a model predicts for a batch of rows; see `Client.predict`."""
 
         async def ask(described: GetModelResponse) -> Predictions:
-            request, ordered_for = build_latest(described, model, version, inputs, options, request_id)
-            predictions = await self.send(request, timeout_s)
-            if ordered_for in (0, predictions.version):
-                return predictions
-            # Another version answered, which may want another order.
-            described = await self.model(model, version, timeout_s=timeout_s)
-            request = build_request(described, model, version, inputs, options, request_id)
-            return await self.send(request, timeout_s)
+            return await self.send(build_request(described, model, version, inputs, options, request_id), timeout_s)
 
         return await self._with_description(model, version, timeout_s, ask)
 
@@ -154,7 +147,7 @@ class AsyncClient:
                 async for item in _items(inputs):
 
                     async def build(described: GetModelResponse, item: Inputs = item) -> PredictRequest:
-                        return build_request(described, model, version, item, options)
+                        return pinned(described, build_request(described, model, version, item, options))
 
                     try:
                         request = await self._with_description(model, version, timeout_s, build)
@@ -262,7 +255,7 @@ class AsyncClient:
             return await use(described)
         except (InvalidRequestError, NotFoundError):
             current = await self.model(model, version, timeout_s=timeout_s)
-            if is_same_model(current, described):
+            if current.inputs_hash == described.inputs_hash:
                 raise
         return await use(current)
 

@@ -12,7 +12,7 @@ from headgate.client.channel import effective_timeout, no_answer_error
 from headgate.client.errors import InvalidRequestError, ModelFailedError, NotFoundError, UnavailableError
 from headgate.client.joining import Waiting, WaitingList, join, settle, time_left
 from headgate.client.predictions import Predictions
-from headgate.client.requests import Inputs, Options, build_latest
+from headgate.client.requests import Inputs, Options, build_request
 from headgate.v1 import GetModelResponse, PredictRequest
 
 if TYPE_CHECKING:
@@ -44,8 +44,8 @@ class _AnyBatcher:
         self._free_calls = max_concurrent_calls
         self._closed = False
 
-    def _request(self, described: GetModelResponse, inputs: Inputs) -> tuple[PredictRequest, int]:
-        return build_latest(described, self._model, self._version, inputs, self._options)
+    def _request(self, described: GetModelResponse, inputs: Inputs) -> PredictRequest:
+        return build_request(described, self._model, self._version, inputs, self._options)
 
     def _check_open(self) -> None:
         if self._closed:
@@ -99,8 +99,7 @@ class Batcher(_AnyBatcher):
         with suppress(*_FAULTS):
             described = self._client.described(self._model, self._version, timeout_s=timeout_s)
             answer: Future[Predictions] = Future()
-            request, ordered_for = self._request(described, inputs)
-            waiting = Waiting(request, deadline, answer)
+            waiting = Waiting(self._request(described, inputs), deadline, answer)
             with self._lock:
                 self._check_open()
                 self._waiting.add(waiting)
@@ -108,12 +107,10 @@ class Batcher(_AnyBatcher):
                     self._free_calls -= 1
                     self._threads.submit(self._send)
             try:
-                predictions = answer.result(time_left(deadline))
+                return answer.result(time_left(deadline))
             except TimeoutError:
                 answer.cancel()
                 raise no_answer_error(timeout_s or 0) from None
-            if ordered_for in (0, predictions.version):
-                return predictions
         return self._client.predict(
             self._model, inputs, version=self._version, timeout_s=time_left(deadline), **self._options
         )
@@ -167,8 +164,7 @@ class AsyncBatcher(_AnyBatcher):
         with suppress(*_FAULTS):
             described = await self._client.described(self._model, self._version, timeout_s=timeout_s)
             answer: asyncio.Future[Predictions] = asyncio.get_running_loop().create_future()
-            request, ordered_for = self._request(described, inputs)
-            waiting = Waiting(request, deadline, answer)
+            waiting = Waiting(self._request(described, inputs), deadline, answer)
             self._check_open()
             self._waiting.add(waiting)
             if self._free_calls:
@@ -178,11 +174,9 @@ class AsyncBatcher(_AnyBatcher):
                 task.add_done_callback(self._tasks.discard)
             try:
                 async with asyncio.timeout(time_left(deadline)):
-                    predictions = await answer
+                    return await answer
             except TimeoutError:
                 raise no_answer_error(timeout_s or 0) from None
-            if ordered_for in (0, predictions.version):
-                return predictions
         return await self._client.predict(
             self._model, inputs, version=self._version, timeout_s=time_left(deadline), **self._options
         )

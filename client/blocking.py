@@ -26,7 +26,7 @@ from headgate.client.channel import (
 from headgate.client.errors import HeadgateError, InvalidRequestError, NotFoundError
 from headgate.client.predictions import Predictions
 from headgate.client.readiness import wait_for_model, wait_for_server
-from headgate.client.requests import Inputs, Options, build_latest, build_request, is_same_model
+from headgate.client.requests import Inputs, Options, build_request, pinned
 from headgate.client.retries import RetryPolicy
 from headgate.v1 import GetModelRequest, GetModelResponse, ListModelsRequest, Model, PredictRequest
 from headgate.v1.prediction_service_pb2_grpc import PredictionServiceStub
@@ -113,14 +113,7 @@ class Client:
         """
 
         def ask(described: GetModelResponse) -> Predictions:
-            request, ordered_for = build_latest(described, model, version, inputs, options, request_id)
-            predictions = self.send(request, timeout_s)
-            if ordered_for in (0, predictions.version):
-                return predictions
-            # Another version answered, which may want another order.
-            described = self.model(model, version, timeout_s=timeout_s)
-            request = build_request(described, model, version, inputs, options, request_id)
-            return self.send(request, timeout_s)
+            return self.send(build_request(described, model, version, inputs, options, request_id), timeout_s)
 
         return self._with_description(model, version, timeout_s, ask)
 
@@ -182,12 +175,14 @@ class Client:
         room = Semaphore(READ_AHEAD)
         closed = Event()
 
+        def build(item: Inputs, described: GetModelResponse) -> PredictRequest:
+            return pinned(described, build_request(described, model, version, item, options))
+
         def requests() -> Iterator[PredictRequest]:
             try:
                 for item in inputs:
                     try:
-                        build = partial(build_request, model=model, version=version, inputs=item, options=options)
-                        request = self._with_description(model, version, timeout_s, build)
+                        request = self._with_description(model, version, timeout_s, partial(build, item))
                     except HeadgateError as error:
                         turns.put(error)
                     else:
@@ -307,6 +302,6 @@ class Client:
             return use(described)
         except (InvalidRequestError, NotFoundError):
             current = self.model(model, version, timeout_s=timeout_s)
-            if is_same_model(current, described):
+            if current.inputs_hash == described.inputs_hash:
                 raise
         return use(current)

@@ -39,7 +39,7 @@ class Waiting:
         self.rows = max(rows, default=-1)
         inputs = [(tensor.name, tensor.datatype, tensor.shape[1:]) for tensor in request.inputs]
         # One whose inputs differ in their rows, or have none, goes alone: the server says what is wrong with it.
-        self.kind = (request.version, inputs) if len(rows) == 1 and self.rows >= 0 else self
+        self.kind = (request.version, request.inputs_hash, inputs) if len(rows) == 1 and self.rows >= 0 else self
 
 
 class WaitingList:

@@ -76,8 +76,8 @@ def build_request(
 ) -> PredictRequest:
     """Make the request for `inputs`, each converted to the type that the model takes.
 
-    Features by name are put in the order of the model that is described, and sent to that version of it: another may
-    have another order.
+    Features by name are put in the order of the model that is described; the server refuses them should it have been
+    replaced by one that takes something else.
 
     A conversion that would change a value (a fraction for an integer input, a number out of range) is refused;
     rounding to a shorter float type is not.
@@ -93,7 +93,6 @@ def build_request(
     """
     signature = described.signature
     by_input, are_stacked = _by_input(inputs, signature)
-    version = version or (described.model.version if are_stacked else 0)
     tensors = [_tensor(by_input[spec.name], spec) for spec in signature.inputs if spec.name in by_input]
     decoding: dict[str, Any] = dict(options)
     if isinstance(decoding.get("heads"), str):
@@ -105,34 +104,24 @@ def build_request(
     queueing = {name: decoding.pop(name) for name in ("priority", "queue_timeout_us") if name in decoding}
     try:
         return PredictRequest(
-            model=model, version=version, id=request_id, inputs=tensors, options=PredictOptions(**decoding), **queueing
+            model=model,
+            version=version,
+            id=request_id,
+            inputs=tensors,
+            options=PredictOptions(**decoding),
+            inputs_hash=described.inputs_hash if are_stacked else 0,
+            **queueing,
         )
     except (TypeError, ValueError) as error:
         given = ", ".join(f"{name}={value!r}" for name, value in options.items())
         raise InvalidRequestError(f"the options {given} cannot be sent: {error}") from None
 
 
-def build_latest(
-    described: GetModelResponse, model: str, version: int, inputs: Inputs, options: Options, request_id: str = ""
-) -> tuple[PredictRequest, int]:
-    """Do what `build_request` does, but where `version` is 0 leave it to the server, for features by name too.
-
-    Returns:
-        The request, and the version in whose order its features are; 0 where any version may answer.
-    """
-    request = build_request(described, model, version, inputs, options, request_id)
-    ordered_for, request.version = request.version, version
-    return request, ordered_for
-
-
-def is_same_model(one: GetModelResponse, other: GetModelResponse) -> bool:
-    """Return whether two descriptions lead to the same requests."""
-    return (
-        one.model.version == other.model.version
-        and one.signature.inputs == other.signature.inputs
-        and one.signature.input_meanings == other.signature.input_meanings
-        and one.signature.paddings == other.signature.paddings
-    )
+def pinned(described: GetModelResponse, request: PredictRequest) -> PredictRequest:
+    """Have features by name answered by the version that they were put in order for, though a later one may come."""
+    if request.inputs_hash:
+        request.version = described.model.version
+    return request
 
 
 def _by_input(inputs: Inputs, signature: Signature) -> tuple[Mapping[str, ArrayLike], bool]:

@@ -24,7 +24,7 @@ from headgate.server.session import Session
 from headgate.server.splitting import SplitRequest
 from headgate.server.statistics import Statistics
 from headgate.v1 import Signature
-from headgate.v1.signatures import METADATA_KEY, SCHEMA_VERSION, signature_from_json
+from headgate.v1.signatures import METADATA_KEY, SCHEMA_VERSION, inputs_hash, signature_from_json
 
 _log = logging.getLogger(__name__)
 
@@ -44,6 +44,7 @@ class LoadedModel:
         name, version: as in the model repository.
         signature: from the file; for a file without one, made of the graph's inputs and outputs, without heads.
         decoders: by head, in the order of the signature.
+        inputs_hash: another number for a model that takes other inputs.
         output_names: as in the graph, in its order.
         session: its onnxruntime session.
         config: its serving knobs, `batching.max_batch_size` as it was chosen where it was not set.
@@ -93,6 +94,7 @@ class LoadedModel:
         on_cpu = session.provider == CPU
         try:
             self.signature = _read_signature(session)
+            self.inputs_hash = inputs_hash(self.signature)
             # Other devices than the CPU prepare themselves for each shape that is new to them.
             self.inputs = ModelInputs(
                 session.inputs,

@@ -81,6 +81,11 @@ class HeadgateDialect:
     def _prepare(self, request: bytes, streamed: bool) -> PreparedRequest:
         message, tensors = _parse_predict_request(request)
         model = self._repository.model(message.model, message.version)
+        if message.inputs_hash not in (0, model.inputs_hash):
+            raise InvalidArgumentError(
+                f"the inputs were made for another model than '{model.name}' version {model.version} is now; "
+                "ask GetModel what it takes, and make them anew"
+            )
         # Of more than the model has, these are enough to refuse them.
         given = [_read_tensor(tensor, raw) for tensor, raw in tensors[: len(model.inputs.inputs) + 1]]
         inputs, rows, group = model.inputs.bind(given)
@@ -102,8 +107,11 @@ class HeadgateDialect:
     def _get_model(self, call: Call) -> None:
         request = parse(GetModelRequest, call.request)
         entry = self._repository.entry(request.name, request.version)
-        signature = entry.model.signature if entry.model else None
-        call.reply(GetModelResponse(model=_describe(entry), signature=signature).SerializeToString())
+        response, model = GetModelResponse(model=_describe(entry)), entry.model
+        if model is not None:
+            response.signature.CopyFrom(model.signature)
+            response.inputs_hash = model.inputs_hash
+        call.reply(response.SerializeToString())
 
     def _list_models(self, call: Call) -> None:
         parse(ListModelsRequest, call.request)

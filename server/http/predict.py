@@ -10,7 +10,7 @@ from fastapi import APIRouter, Request, Response
 from pydantic_core import to_json
 
 from headgate.client import InvalidRequestError, NotFoundError, Predictions
-from headgate.client.requests import build_request, is_same_model
+from headgate.client.requests import build_request
 from headgate.server.errors import InvalidArgumentError
 from headgate.server.http.arrays import array_of
 from headgate.server.http.gateway import PROBLEMS, Gateway, Target, add_model_route, body_of
@@ -74,14 +74,13 @@ class Predictor:
             return response
 
         known = self._described.get((of.model, version))
-        # Features in the order of a model that was replaced would be answered, wrongly.
-        if known is None or _name_features(inputs, known):
+        if known is None:
             known = await self._describe(of.model, version, deadline)
         try:
             return await ask(known)
         except (InvalidRequestError, NotFoundError):
             current = await self._describe(of.model, version, deadline)
-            if is_same_model(current, known):
+            if current.inputs_hash == known.inputs_hash:
                 raise
         return await ask(current)
 
@@ -106,10 +105,6 @@ def _arrays(inputs: Any) -> Any:
     if isinstance(inputs, Mapping):
         return {name: array_of(value, name) for name, value in inputs.items()}
     return array_of(inputs, "inputs")
-
-
-def _name_features(inputs: Any, described: GetModelResponse) -> bool:
-    return isinstance(inputs, Mapping) and not inputs.keys() <= {spec.name for spec in described.signature.inputs}
 
 
 def _version(text: str) -> int:

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from headgate.client import InvalidRequestError, Options
-from headgate.client.requests import build_request
+from headgate.client.requests import build_request, pinned
 from headgate.v1 import (
     DataType,
     GetModelResponse,
@@ -25,7 +25,7 @@ TYPES = {np.dtype(dtype).name: data_type for data_type, dtype in NUMPY_DTYPES.it
 
 
 def described(version=3, **fields):
-    return GetModelResponse(model=Model(version=version), signature=Signature(**fields))
+    return GetModelResponse(model=Model(version=version), signature=Signature(**fields), inputs_hash=99)
 
 
 def send(array, dtype, shape=(-1, -1)):
@@ -198,7 +198,7 @@ class TestFeatures:
 
     def rows(self, inputs, model=None):
         request = build_request(model or self.model, "m", 0, inputs, {})
-        assert request.version == 3
+        assert request.inputs_hash == 99
         return np.frombuffer(request.inputs[0].raw, np.float32).reshape(request.inputs[0].shape).tolist()
 
     @pytest.mark.parametrize(
@@ -216,9 +216,12 @@ class TestFeatures:
     def test_one_row(self):
         assert self.rows({"bmi": 21.5, "age": 61, "sex": 1}) == [[61, 1, 21.5]]
 
-    def test_the_version_that_was_asked_for_is_kept(self):
-        assert build_request(self.model, "m", 2, {"bmi": 1, "age": 2, "sex": 3}, {}).version == 2
-        assert build_request(self.model, "m", 0, {"x": [[1, 2, 3]]}, {}).version == 0
+    def test_only_features_by_name_depend_on_the_description(self):
+        assert build_request(self.model, "m", 0, {"x": [[1, 2, 3]]}, {}).inputs_hash == 0
+
+    def test_pinned_to_the_version_that_they_were_put_in_order_for(self):
+        for inputs, version in (({"bmi": 1, "age": 2, "sex": 3}, 3), ({"x": [[1, 2, 3]]}, 0)):
+            assert pinned(self.model, build_request(self.model, "m", 0, inputs, {})).version == version
 
     @pytest.mark.parametrize(
         ("inputs", "message"),

@@ -2,12 +2,13 @@
 
 import asyncio
 import shutil
+import time
 from functools import partial
 
 import numpy as np
 import pytest
 
-from headgate.client import AsyncClient, Client
+from headgate.client import AsyncClient, Client, InvalidRequestError
 from headgate.exporter import export_model
 from headgate.server import ModelConfig, Server, ServerSettings
 from headgate.server.config import VersionsConfig
@@ -98,6 +99,64 @@ def test_asyncio(server, add_version, way):
 
     for predictions, version in zip(asyncio.run(main(), debug=True), (1, 2, 2, 1), strict=True):
         check(predictions, target, version)
+
+
+@pytest.fixture
+def replace(server, exported, tmp_path):
+    """Put the second version in the place of the first, under its number."""
+
+    def replace():
+        with Client(f"localhost:{server.port}") as other:
+            before = other.model("model").inputs_hash
+            for file in (exported / "2").iterdir():
+                shutil.copy(file, tmp_path / "served" / "model" / "1" / file.name)
+            while other.model("model").inputs_hash in (0, before):
+                time.sleep(0.01)
+
+    return replace
+
+
+def check_replaced(predictions, target):
+    with Client(target) as client:
+        expected = client.predict("model", [list(ROW.values())[::-1]])
+    np.testing.assert_allclose(predictions.head.values, expected.head.values, rtol=1e-5)
+
+
+@pytest.mark.parametrize("way", ["predict", "batcher", "stream"])
+def test_blocking_client_of_a_version_that_is_replaced(server, replace, way):
+    target = f"localhost:{server.port}"
+    with Client(target) as client:
+        ask = WAYS[way](client)
+        check(ask(ROW), target, 1)
+        replace()
+        check_replaced(ask(ROW), target)
+
+
+@pytest.mark.parametrize("way", ["predict", "batcher", "async stream"])
+def test_asyncio_client_of_a_version_that_is_replaced(server, replace, way):
+    target = f"localhost:{server.port}"
+
+    async def main():
+        async with AsyncClient(target) as client:
+            ask = WAYS[way](client)
+            await ask(ROW)
+            await asyncio.to_thread(replace)
+            return await ask(ROW)
+
+    check_replaced(asyncio.run(main(), debug=True), target)
+
+
+def test_a_stream_ends_where_its_version_is_replaced(server, replace):
+    def rows():
+        yield ROW
+        replace()
+        yield ROW
+
+    with Client(f"localhost:{server.port}") as client:
+        answers = client.stream_predict("model", rows())
+        next(answers)
+        with pytest.raises(InvalidRequestError, match="made for another model than 'model' version 1"):
+            next(answers)
 
 
 def test_a_stream_keeps_its_version(server, add_version):

@@ -27,7 +27,7 @@ from headgate.v1 import signature_pb2 as headgate_dot_v1_dot_signature__pb2
 from headgate.v1 import tensor_pb2 as headgate_dot_v1_dot_tensor__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$headgate/v1/prediction_service.proto\x12\x0bheadgate.v1\x1a\x1cheadgate/v1/prediction.proto\x1a\x1bheadgate/v1/signature.proto\x1a\x18headgate/v1/tensor.proto\"\xbb\x01\n\x0ePredictRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\x12\n\n\x02id\x18\x03 \x01(\t\x12#\n\x06inputs\x18\x04 \x03(\x0b\x32\x13.headgate.v1.Tensor\x12,\n\x07options\x18\x05 \x01(\x0b\x32\x1b.headgate.v1.PredictOptions\x12\x10\n\x08priority\x18\x06 \x01(\r\x12\x18\n\x10queue_timeout_us\x18\x07 \x01(\x04\"\xd8\x02\n\x0ePredictOptions\x12\r\n\x05heads\x18\x01 \x03(\t\x12\r\n\x05top_k\x18\x02 \x01(\r\x12\x16\n\tthreshold\x18\x03 \x01(\x01H\x00\x88\x01\x01\x12\x1d\n\x15include_probabilities\x18\x04 \x01(\x08\x12\x17\n\x0finclude_entropy\x18\x05 \x01(\x08\x12\x16\n\x0einclude_margin\x18\x06 \x01(\x08\x12\x1d\n\x10\x63onfidence_level\x18\x07 \x01(\x01H\x01\x88\x01\x01\x12\x16\n\x0einclude_groups\x18\x08 \x01(\x08\x12\x16\n\x0ehalf_precision\x18\t \x01(\x08\x12\x30\n\rmask_encoding\x18\n \x01(\x0e\x32\x19.headgate.v1.MaskEncoding\x12\x1c\n\x14relative_coordinates\x18\x0b \x01(\x08\x42\x0c\n\n_thresholdB\x13\n\x11_confidence_level\"y\n\x0fPredictResponse\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\x12\n\n\x02id\x18\x03 \x01(\t\x12\x0c\n\x04rows\x18\x04 \x01(\r\x12,\n\x0bpredictions\x18\x05 \x03(\x0b\x32\x17.headgate.v1.Prediction\"\x7f\n\x15StreamPredictResponse\x12\x30\n\x08response\x18\x01 \x01(\x0b\x32\x1c.headgate.v1.PredictResponseH\x00\x12)\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x18.headgate.v1.StreamErrorH\x00\x42\t\n\x07outcome\"8\n\x0bStreamError\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04\x63ode\x18\x02 \x01(\x05\x12\x0f\n\x07message\x18\x03 \x01(\t\"0\n\x0fGetModelRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\"`\n\x10GetModelResponse\x12!\n\x05model\x18\x01 \x01(\x0b\x32\x12.headgate.v1.Model\x12)\n\tsignature\x18\x02 \x01(\x0b\x32\x16.headgate.v1.Signature\"\x13\n\x11ListModelsRequest\"8\n\x12ListModelsResponse\x12\"\n\x06models\x18\x01 \x03(\x0b\x32\x12.headgate.v1.Model\"\x8e\x02\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\x12\'\n\x05state\x18\x03 \x01(\x0e\x32\x18.headgate.v1.Model.State\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\x10\n\x08provider\x18\x05 \x01(\t\x12\x16\n\x0emax_batch_size\x18\x06 \x01(\r\"\x82\x01\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x11\n\rSTATE_LOADING\x10\x01\x12\x0f\n\x0bSTATE_READY\x10\x02\x12\x15\n\x11STATE_UNAVAILABLE\x10\x03\x12\x13\n\x0fSTATE_UNLOADING\x10\x04\x12\x12\n\x0eSTATE_UNLOADED\x10\x05\"\x16\n\x14GetStatisticsRequest\"E\n\x15GetStatisticsResponse\x12,\n\x06models\x18\x01 \x03(\x0b\x32\x1c.headgate.v1.ModelStatistics\"\x96\x02\n\x0fModelStatistics\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\x12\'\n\x05state\x18\x03 \x01(\x0e\x32\x18.headgate.v1.Model.State\x12\x11\n\tsucceeded\x18\x04 \x01(\x04\x12\x0e\n\x06\x66\x61iled\x18\x05 \x01(\x04\x12\x0f\n\x07refused\x18\x06 \x01(\x04\x12\x0f\n\x07\x65xpired\x18\x07 \x01(\x04\x12\x11\n\tcancelled\x18\x08 \x01(\x04\x12\x0e\n\x06queued\x18\t \x01(\x04\x12\x12\n\nrequest_ns\x18\n \x01(\x04\x12\x10\n\x08queue_ns\x18\x0b \x01(\x04\x12-\n\x07\x62\x61tches\x18\x0c \x03(\x0b\x32\x1c.headgate.v1.BatchStatistics\"e\n\x0f\x42\x61tchStatistics\x12\x0c\n\x04rows\x18\x01 \x01(\r\x12\r\n\x05\x63ount\x18\x02 \x01(\x04\x12\x10\n\x08input_ns\x18\x03 \x01(\x04\x12\x10\n\x08infer_ns\x18\x04 \x01(\x04\x12\x11\n\toutput_ns\x18\x05 \x01(\x04*\x81\x01\n\x0cMaskEncoding\x12\x1d\n\x19MASK_ENCODING_UNSPECIFIED\x10\x00\x12\x1b\n\x17MASK_ENCODING_CLASS_MAP\x10\x01\x12\x1d\n\x19MASK_ENCODING_RUN_LENGTHS\x10\x02\x12\x16\n\x12MASK_ENCODING_NONE\x10\x03\x32\x9f\x03\n\x11PredictionService\x12\x44\n\x07Predict\x12\x1b.headgate.v1.PredictRequest\x1a\x1c.headgate.v1.PredictResponse\x12T\n\rStreamPredict\x12\x1b.headgate.v1.PredictRequest\x1a\".headgate.v1.StreamPredictResponse(\x01\x30\x01\x12G\n\x08GetModel\x12\x1c.headgate.v1.GetModelRequest\x1a\x1d.headgate.v1.GetModelResponse\x12M\n\nListModels\x12\x1e.headgate.v1.ListModelsRequest\x1a\x1f.headgate.v1.ListModelsResponse\x12V\n\rGetStatistics\x12!.headgate.v1.GetStatisticsRequest\x1a\".headgate.v1.GetStatisticsResponseB\'\n\x0bheadgate.v1P\x01Z\x16headgate/v1;headgatev1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$headgate/v1/prediction_service.proto\x12\x0bheadgate.v1\x1a\x1cheadgate/v1/prediction.proto\x1a\x1bheadgate/v1/signature.proto\x1a\x18headgate/v1/tensor.proto\"\xd0\x01\n\x0ePredictRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\x12\n\n\x02id\x18\x03 \x01(\t\x12#\n\x06inputs\x18\x04 \x03(\x0b\x32\x13.headgate.v1.Tensor\x12,\n\x07options\x18\x05 \x01(\x0b\x32\x1b.headgate.v1.PredictOptions\x12\x10\n\x08priority\x18\x06 \x01(\r\x12\x18\n\x10queue_timeout_us\x18\x07 \x01(\x04\x12\x13\n\x0binputs_hash\x18\x08 \x01(\x06\"\xd8\x02\n\x0ePredictOptions\x12\r\n\x05heads\x18\x01 \x03(\t\x12\r\n\x05top_k\x18\x02 \x01(\r\x12\x16\n\tthreshold\x18\x03 \x01(\x01H\x00\x88\x01\x01\x12\x1d\n\x15include_probabilities\x18\x04 \x01(\x08\x12\x17\n\x0finclude_entropy\x18\x05 \x01(\x08\x12\x16\n\x0einclude_margin\x18\x06 \x01(\x08\x12\x1d\n\x10\x63onfidence_level\x18\x07 \x01(\x01H\x01\x88\x01\x01\x12\x16\n\x0einclude_groups\x18\x08 \x01(\x08\x12\x16\n\x0ehalf_precision\x18\t \x01(\x08\x12\x30\n\rmask_encoding\x18\n \x01(\x0e\x32\x19.headgate.v1.MaskEncoding\x12\x1c\n\x14relative_coordinates\x18\x0b \x01(\x08\x42\x0c\n\n_thresholdB\x13\n\x11_confidence_level\"y\n\x0fPredictResponse\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\x12\n\n\x02id\x18\x03 \x01(\t\x12\x0c\n\x04rows\x18\x04 \x01(\r\x12,\n\x0bpredictions\x18\x05 \x03(\x0b\x32\x17.headgate.v1.Prediction\"\x7f\n\x15StreamPredictResponse\x12\x30\n\x08response\x18\x01 \x01(\x0b\x32\x1c.headgate.v1.PredictResponseH\x00\x12)\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x18.headgate.v1.StreamErrorH\x00\x42\t\n\x07outcome\"8\n\x0bStreamError\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04\x63ode\x18\x02 \x01(\x05\x12\x0f\n\x07message\x18\x03 \x01(\t\"0\n\x0fGetModelRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\"u\n\x10GetModelResponse\x12!\n\x05model\x18\x01 \x01(\x0b\x32\x12.headgate.v1.Model\x12)\n\tsignature\x18\x02 \x01(\x0b\x32\x16.headgate.v1.Signature\x12\x13\n\x0binputs_hash\x18\x03 \x01(\x06\"\x13\n\x11ListModelsRequest\"8\n\x12ListModelsResponse\x12\"\n\x06models\x18\x01 \x03(\x0b\x32\x12.headgate.v1.Model\"\x8e\x02\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\x12\'\n\x05state\x18\x03 \x01(\x0e\x32\x18.headgate.v1.Model.State\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\x10\n\x08provider\x18\x05 \x01(\t\x12\x16\n\x0emax_batch_size\x18\x06 \x01(\r\"\x82\x01\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x11\n\rSTATE_LOADING\x10\x01\x12\x0f\n\x0bSTATE_READY\x10\x02\x12\x15\n\x11STATE_UNAVAILABLE\x10\x03\x12\x13\n\x0fSTATE_UNLOADING\x10\x04\x12\x12\n\x0eSTATE_UNLOADED\x10\x05\"\x16\n\x14GetStatisticsRequest\"E\n\x15GetStatisticsResponse\x12,\n\x06models\x18\x01 \x03(\x0b\x32\x1c.headgate.v1.ModelStatistics\"\x96\x02\n\x0fModelStatistics\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\x12\'\n\x05state\x18\x03 \x01(\x0e\x32\x18.headgate.v1.Model.State\x12\x11\n\tsucceeded\x18\x04 \x01(\x04\x12\x0e\n\x06\x66\x61iled\x18\x05 \x01(\x04\x12\x0f\n\x07refused\x18\x06 \x01(\x04\x12\x0f\n\x07\x65xpired\x18\x07 \x01(\x04\x12\x11\n\tcancelled\x18\x08 \x01(\x04\x12\x0e\n\x06queued\x18\t \x01(\x04\x12\x12\n\nrequest_ns\x18\n \x01(\x04\x12\x10\n\x08queue_ns\x18\x0b \x01(\x04\x12-\n\x07\x62\x61tches\x18\x0c \x03(\x0b\x32\x1c.headgate.v1.BatchStatistics\"e\n\x0f\x42\x61tchStatistics\x12\x0c\n\x04rows\x18\x01 \x01(\r\x12\r\n\x05\x63ount\x18\x02 \x01(\x04\x12\x10\n\x08input_ns\x18\x03 \x01(\x04\x12\x10\n\x08infer_ns\x18\x04 \x01(\x04\x12\x11\n\toutput_ns\x18\x05 \x01(\x04*\x81\x01\n\x0cMaskEncoding\x12\x1d\n\x19MASK_ENCODING_UNSPECIFIED\x10\x00\x12\x1b\n\x17MASK_ENCODING_CLASS_MAP\x10\x01\x12\x1d\n\x19MASK_ENCODING_RUN_LENGTHS\x10\x02\x12\x16\n\x12MASK_ENCODING_NONE\x10\x03\x32\x9f\x03\n\x11PredictionService\x12\x44\n\x07Predict\x12\x1b.headgate.v1.PredictRequest\x1a\x1c.headgate.v1.PredictResponse\x12T\n\rStreamPredict\x12\x1b.headgate.v1.PredictRequest\x1a\".headgate.v1.StreamPredictResponse(\x01\x30\x01\x12G\n\x08GetModel\x12\x1c.headgate.v1.GetModelRequest\x1a\x1d.headgate.v1.GetModelResponse\x12M\n\nListModels\x12\x1e.headgate.v1.ListModelsRequest\x1a\x1f.headgate.v1.ListModelsResponse\x12V\n\rGetStatistics\x12!.headgate.v1.GetStatisticsRequest\x1a\".headgate.v1.GetStatisticsResponseB\'\n\x0bheadgate.v1P\x01Z\x16headgate/v1;headgatev1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,38 +35,38 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'headgate.v1.prediction_serv
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\013headgate.v1P\001Z\026headgate/v1;headgatev1'
-  _globals['_MASKENCODING']._serialized_start=1965
-  _globals['_MASKENCODING']._serialized_end=2094
+  _globals['_MASKENCODING']._serialized_start=2007
+  _globals['_MASKENCODING']._serialized_end=2136
   _globals['_PREDICTREQUEST']._serialized_start=139
-  _globals['_PREDICTREQUEST']._serialized_end=326
-  _globals['_PREDICTOPTIONS']._serialized_start=329
-  _globals['_PREDICTOPTIONS']._serialized_end=673
-  _globals['_PREDICTRESPONSE']._serialized_start=675
-  _globals['_PREDICTRESPONSE']._serialized_end=796
-  _globals['_STREAMPREDICTRESPONSE']._serialized_start=798
-  _globals['_STREAMPREDICTRESPONSE']._serialized_end=925
-  _globals['_STREAMERROR']._serialized_start=927
-  _globals['_STREAMERROR']._serialized_end=983
-  _globals['_GETMODELREQUEST']._serialized_start=985
-  _globals['_GETMODELREQUEST']._serialized_end=1033
-  _globals['_GETMODELRESPONSE']._serialized_start=1035
-  _globals['_GETMODELRESPONSE']._serialized_end=1131
-  _globals['_LISTMODELSREQUEST']._serialized_start=1133
-  _globals['_LISTMODELSREQUEST']._serialized_end=1152
-  _globals['_LISTMODELSRESPONSE']._serialized_start=1154
-  _globals['_LISTMODELSRESPONSE']._serialized_end=1210
-  _globals['_MODEL']._serialized_start=1213
-  _globals['_MODEL']._serialized_end=1483
-  _globals['_MODEL_STATE']._serialized_start=1353
-  _globals['_MODEL_STATE']._serialized_end=1483
-  _globals['_GETSTATISTICSREQUEST']._serialized_start=1485
-  _globals['_GETSTATISTICSREQUEST']._serialized_end=1507
-  _globals['_GETSTATISTICSRESPONSE']._serialized_start=1509
-  _globals['_GETSTATISTICSRESPONSE']._serialized_end=1578
-  _globals['_MODELSTATISTICS']._serialized_start=1581
-  _globals['_MODELSTATISTICS']._serialized_end=1859
-  _globals['_BATCHSTATISTICS']._serialized_start=1861
-  _globals['_BATCHSTATISTICS']._serialized_end=1962
-  _globals['_PREDICTIONSERVICE']._serialized_start=2097
-  _globals['_PREDICTIONSERVICE']._serialized_end=2512
+  _globals['_PREDICTREQUEST']._serialized_end=347
+  _globals['_PREDICTOPTIONS']._serialized_start=350
+  _globals['_PREDICTOPTIONS']._serialized_end=694
+  _globals['_PREDICTRESPONSE']._serialized_start=696
+  _globals['_PREDICTRESPONSE']._serialized_end=817
+  _globals['_STREAMPREDICTRESPONSE']._serialized_start=819
+  _globals['_STREAMPREDICTRESPONSE']._serialized_end=946
+  _globals['_STREAMERROR']._serialized_start=948
+  _globals['_STREAMERROR']._serialized_end=1004
+  _globals['_GETMODELREQUEST']._serialized_start=1006
+  _globals['_GETMODELREQUEST']._serialized_end=1054
+  _globals['_GETMODELRESPONSE']._serialized_start=1056
+  _globals['_GETMODELRESPONSE']._serialized_end=1173
+  _globals['_LISTMODELSREQUEST']._serialized_start=1175
+  _globals['_LISTMODELSREQUEST']._serialized_end=1194
+  _globals['_LISTMODELSRESPONSE']._serialized_start=1196
+  _globals['_LISTMODELSRESPONSE']._serialized_end=1252
+  _globals['_MODEL']._serialized_start=1255
+  _globals['_MODEL']._serialized_end=1525
+  _globals['_MODEL_STATE']._serialized_start=1395
+  _globals['_MODEL_STATE']._serialized_end=1525
+  _globals['_GETSTATISTICSREQUEST']._serialized_start=1527
+  _globals['_GETSTATISTICSREQUEST']._serialized_end=1549
+  _globals['_GETSTATISTICSRESPONSE']._serialized_start=1551
+  _globals['_GETSTATISTICSRESPONSE']._serialized_end=1620
+  _globals['_MODELSTATISTICS']._serialized_start=1623
+  _globals['_MODELSTATISTICS']._serialized_end=1901
+  _globals['_BATCHSTATISTICS']._serialized_start=1903
+  _globals['_BATCHSTATISTICS']._serialized_end=2004
+  _globals['_PREDICTIONSERVICE']._serialized_start=2139
+  _globals['_PREDICTIONSERVICE']._serialized_end=2554
 # @@protoc_insertion_point(module_scope)

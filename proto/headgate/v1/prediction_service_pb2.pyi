@@ -22,7 +22,7 @@ MASK_ENCODING_RUN_LENGTHS: MaskEncoding
 MASK_ENCODING_NONE: MaskEncoding
 
 class PredictRequest(_message.Message):
-    __slots__ = ("model", "version", "id", "inputs", "options", "priority", "queue_timeout_us")
+    __slots__ = ("model", "version", "id", "inputs", "options", "priority", "queue_timeout_us", "inputs_hash")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     ID_FIELD_NUMBER: _ClassVar[int]
@@ -30,6 +30,7 @@ class PredictRequest(_message.Message):
     OPTIONS_FIELD_NUMBER: _ClassVar[int]
     PRIORITY_FIELD_NUMBER: _ClassVar[int]
     QUEUE_TIMEOUT_US_FIELD_NUMBER: _ClassVar[int]
+    INPUTS_HASH_FIELD_NUMBER: _ClassVar[int]
     model: str
     version: int
     id: str
@@ -37,7 +38,8 @@ class PredictRequest(_message.Message):
     options: PredictOptions
     priority: int
     queue_timeout_us: int
-    def __init__(self, model: _Optional[str] = ..., version: _Optional[int] = ..., id: _Optional[str] = ..., inputs: _Optional[_Iterable[_Union[_tensor_pb2.Tensor, _Mapping]]] = ..., options: _Optional[_Union[PredictOptions, _Mapping]] = ..., priority: _Optional[int] = ..., queue_timeout_us: _Optional[int] = ...) -> None: ...
+    inputs_hash: int
+    def __init__(self, model: _Optional[str] = ..., version: _Optional[int] = ..., id: _Optional[str] = ..., inputs: _Optional[_Iterable[_Union[_tensor_pb2.Tensor, _Mapping]]] = ..., options: _Optional[_Union[PredictOptions, _Mapping]] = ..., priority: _Optional[int] = ..., queue_timeout_us: _Optional[int] = ..., inputs_hash: _Optional[int] = ...) -> None: ...
 
 class PredictOptions(_message.Message):
     __slots__ = ("heads", "top_k", "threshold", "include_probabilities", "include_entropy", "include_margin", "confidence_level", "include_groups", "half_precision", "mask_encoding", "relative_coordinates")
@@ -106,12 +108,14 @@ class GetModelRequest(_message.Message):
     def __init__(self, name: _Optional[str] = ..., version: _Optional[int] = ...) -> None: ...
 
 class GetModelResponse(_message.Message):
-    __slots__ = ("model", "signature")
+    __slots__ = ("model", "signature", "inputs_hash")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     SIGNATURE_FIELD_NUMBER: _ClassVar[int]
+    INPUTS_HASH_FIELD_NUMBER: _ClassVar[int]
     model: Model
     signature: _signature_pb2.Signature
-    def __init__(self, model: _Optional[_Union[Model, _Mapping]] = ..., signature: _Optional[_Union[_signature_pb2.Signature, _Mapping]] = ...) -> None: ...
+    inputs_hash: int
+    def __init__(self, model: _Optional[_Union[Model, _Mapping]] = ..., signature: _Optional[_Union[_signature_pb2.Signature, _Mapping]] = ..., inputs_hash: _Optional[int] = ...) -> None: ...
 
 class ListModelsRequest(_message.Message):
     __slots__ = ()

@@ -1,5 +1,7 @@
 """A model's signature as it is stored inside an ONNX file."""
 
+import hashlib
+
 from google.protobuf import json_format
 
 from headgate.v1.signature_pb2 import Signature
@@ -46,3 +48,15 @@ def signature_from_json(text: str) -> Signature:
     if signature.schema_version < 1:
         raise ValueError("the signature has no schema_version; export the model again")
     return signature
+
+
+def inputs_hash(signature: Signature) -> int:
+    """Return a number of 64 bits, not 0, for what a model takes: its inputs, their meanings and how they are padded.
+
+    >>> one = Signature(inputs=[{"name": "age"}, {"name": "sex"}])
+    >>> other = Signature(inputs=[{"name": "sex"}, {"name": "age"}])
+    >>> inputs_hash(one) == inputs_hash(other)
+    False
+    """
+    taken = Signature(inputs=signature.inputs, input_meanings=signature.input_meanings, paddings=signature.paddings)
+    return int.from_bytes(hashlib.sha256(signature_to_json(taken).encode()).digest()[:8]) or 1
