@@ -79,9 +79,9 @@ gpu-check: ## the tests and the benchmark that need a CUDA device; writes benchm
 	@$(PYTHON) benchmarks/cuda_devices.py
 ifeq ($(GPU_PYTHON),.venv-gpu/bin/python)
 	$(PYTHON) -m venv .venv-gpu
-	$(GPU_PYTHON) -m pip install --quiet --editable '.[gpu]' onnx pytest pytest-timeout
+	$(GPU_PYTHON) -m pip install --quiet --editable '.[gpu]' hypothesis onnx pytest pytest-timeout 'tritonclient[cuda,grpc]>=2.73'
 endif
-	$(GPU_PYTHON) -m pytest -m gpu tests/server/test_gpu.py
+	$(GPU_PYTHON) -m pytest -m gpu tests/server/test_gpu.py tests/server/test_gpu_shared_memory.py
 	$(GPU_PYTHON) -m headgate.benchmarks.gpu
 
 # Each peer gets an environment of its own under build/peers, made when it is missing: a gigabyte from PyPI.

@@ -57,10 +57,11 @@ class Server:
             others_may_come=settings.model_control != "none",
         )
         self.memory = SharedMemory(settings.allow_shared_memory, max_message_bytes)
+        sharing = SharedMemoryDialect(self.memory)
         methods: dict[str, Method] = {
             **headgate_v1.HeadgateDialect(self.repository).methods(),
             **open_inference.OpenInferenceDialect(self.repository, headgate.__version__, self.memory).methods(),
-            **SharedMemoryDialect(self.memory).methods(),
+            **sharing.methods(),
             **SettingsDialect(self.repository).methods(),
             **model_repository.ModelRepositoryDialect(self.repository, self.control).methods(),
             **tensorflow_serving.TensorFlowServingDialect(self.repository, self.control).methods(),
@@ -71,6 +72,7 @@ class Server:
         self._workers = workers
         if workers is not None:
             methods |= workers.shared_methods(methods, lambda: self._health.is_serving)
+            methods |= sharing.methods_for_workers()
             self._processors = max(1, self._processors // len(workers.addresses))
         self._options = TransportOptions(
             host=settings.host,

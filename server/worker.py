@@ -64,10 +64,13 @@ class Worker:
         self.tell(Progress.LOADED)
         self._released.wait()
         if joins_others and settings.allow_shared_memory:
-            for region in workers.shared_memory_regions():
-                # Whose client has let go of the memory cannot be found.
+            # Whose client has let go of the memory cannot be found.
+            for region in workers.system_regions():
                 with suppress(ServerError):
-                    server.memory.register(region.name, region.key, region.offset, region.byte_size)
+                    server.memory.register_system(region.name, region.key, region.offset, region.byte_size)
+            for registration in workers.cuda_regions():
+                with suppress(ServerError):
+                    server.memory.register_cuda(**registration)
         others_models = None
         if joins_explicit:
             others_models = _follow(workers, server.control)

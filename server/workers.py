@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -16,7 +17,9 @@ from headgate.server.errors import DeadlineExceededError, ServerError, Unavailab
 from headgate.server.transport import Call, Method
 
 _INDEX = f"/{oip.SERVICE.full_name}/RepositoryIndex"
-_REGIONS = f"/{oip.SERVICE.full_name}/SystemSharedMemoryStatus"
+_SYSTEM_REGIONS = f"/{oip.SERVICE.full_name}/SystemSharedMemoryStatus"
+#: What the protocol's status of CUDA regions lacks are the handles. The answer is JSON, see `Workers.cuda_regions`.
+CUDA_REGIONS = "/headgate.Workers/CudaRegions"
 _READY = (f"/{oip.SERVICE.full_name}/ServerReady", f"/{oip.SERVICE.full_name}/ModelReady")
 #: Metadata of a question that one worker is to answer for itself.
 ALONE = "headgate-worker-alone"
@@ -72,11 +75,16 @@ class Workers:
             return [(model.name, model.version) for model in models if model.state in ("READY", "LOADING")]
         return None
 
-    def shared_memory_regions(self) -> list[Any]:
-        """Return the regions that the other workers have, as the protocol describes them; see `models`."""
-        request = oip.SystemSharedMemoryStatusRequest().SerializeToString()
-        for answer in self._ask_all(_REGIONS, request, _INDEX_TIMEOUT_S):
+    def system_regions(self) -> list[Any]:
+        """Return the system shared memory of the other workers, as the protocol describes it; see `models`."""
+        for answer in self._ask_all(_SYSTEM_REGIONS, b"", _INDEX_TIMEOUT_S):
             return list(oip.SystemSharedMemoryStatusResponse.FromString(answer).regions.values())
+        return []
+
+    def cuda_regions(self) -> list[dict[str, Any]]:
+        """Return the CUDA shared memory of the others, as `SharedMemory.register_cuda` takes it; see `models`."""
+        for answer in self._ask_all(CUDA_REGIONS, b"", _INDEX_TIMEOUT_S):
+            return [region | {"handle": bytes.fromhex(region["handle"])} for region in json.loads(answer)]
         return []
 
     def close(self) -> None:

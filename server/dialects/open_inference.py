@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Mapping
-from contextlib import suppress
 from typing import Any
 
 from headgate.foreign import open_inference as oip
@@ -83,7 +82,11 @@ class OpenInferenceDialect:
 
     def _server_metadata(self, call: Call) -> None:
         parse(oip.ServerMetadataRequest, call.request)
-        extensions = [*EXTENSIONS, "system_shared_memory"] if self._memory.allowed else EXTENSIONS
+        extensions = [*EXTENSIONS]
+        if self._memory.allowed:
+            extensions.append("system_shared_memory")
+        if self._memory.allows_cuda:
+            extensions.append("cuda_shared_memory")
         response = oip.ServerMetadataResponse(name="headgate", version=self._server_version, extensions=extensions)
         call.reply(response.SerializeToString())
 

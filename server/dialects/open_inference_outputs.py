@@ -17,7 +17,8 @@ from headgate.server.errors import InvalidArgumentError
 from headgate.server.inference import InferenceRequest, Outputs, Renderer
 from headgate.server.model import LoadedModel
 from headgate.server.padding import own_outputs
-from headgate.server.shared_memory import RegionSlice, SharedMemory
+from headgate.server.regions import RegionSlice
+from headgate.server.shared_memory import SharedMemory
 from headgate.v1.encoding import delimited, encode_varint, tag_of
 
 _ID = tag_of(oip.ModelInferResponse, "id")

@@ -8,7 +8,7 @@ import pytest
 
 from headgate.benchmarks.cuda_devices import cuda_devices
 from headgate.benchmarks.models import IMAGE, LAYERS, write_cnn, write_mlp
-from headgate.server import BatchingConfig, ExecutionConfig, ModelConfig, StartupError
+from headgate.server import BatchingConfig, ExecutionConfig, ModelConfig, StartupError, cuda
 from headgate.server.cuda import CudaMemory
 from headgate.server.model import LoadedModel
 from headgate.server.scheduling import ThreadScheduler
@@ -157,7 +157,7 @@ def test_page_locked_memory(model):
     array = memory.empty((3, 5), np.dtype(np.float16))
     assert (array.shape, array.dtype) == ((3, 5), np.float16)
     flags = ctypes.c_uint()
-    assert memory._runtime.cudaHostGetFlags(ctypes.byref(flags), ctypes.c_void_p(array.ctypes.data)) == 0
+    assert cuda._runtime().cudaHostGetFlags(ctypes.byref(flags), ctypes.c_void_p(array.ctypes.data)) == 0
     array[...] = np.arange(15).reshape(3, 5)
     value = memory.value(array)
     memory.upload([array], [value])

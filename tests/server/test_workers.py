@@ -221,7 +221,7 @@ def test_processors_are_shared(tmp_path, write_model, caplog):
 
 def test_what_the_others_have(workers):
     first, second = (server._workers for server in workers)
-    assert (first.models(), first.shared_memory_regions()) == (None, [])
+    assert (first.models(), first.system_regions(), first.cuda_regions()) == (None, [], [])
     workers[1].listen()
     # What is being loaded will be there.
     assert first.models() == [("iris", "1"), ("price", "1")]
@@ -229,4 +229,4 @@ def test_what_the_others_have(workers):
     assert first.models() == [("iris", "1"), ("price", "1")]
     workers[1].repository.unload(workers[1].repository.entry("price"))
     assert first.models() == [("iris", "1")]
-    assert second.shared_memory_regions() == []
+    assert (second.system_regions(), second.cuda_regions()) == ([], [])

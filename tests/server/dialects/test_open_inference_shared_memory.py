@@ -11,8 +11,10 @@ import grpc
 import numpy as np
 import pytest
 
+from headgate.benchmarks.cuda_devices import cuda_devices
 from headgate.foreign import open_inference as oip
 from headgate.server import Server, ServerSettings
+from headgate.server.cuda import device_count
 
 INVALID_ARGUMENT = grpc.StatusCode.INVALID_ARGUMENT
 NOT_FOUND = grpc.StatusCode.NOT_FOUND
@@ -421,17 +423,23 @@ class TestCalls:
         assert details == r"shared memory 'none\n\x1b[31m' cannot be opened by the server: No such file or directory"
         assert list(calls.status().regions) == ["r"]
 
-    def test_cuda(self, calls):
-        """There is none; to ask, and to begin with none, are no errors."""
+    @pytest.mark.skipif(bool(cuda_devices()), reason="there is a CUDA device")
+    def test_cuda(self, calls, share):
+        """No model runs on a device; to ask, and to begin with no regions, are no errors."""
+        share("r", 64)
         assert not calls.cuda_status().regions
         calls.cuda_unregister()
         calls.cuda_unregister(name="r")
-        assert refusal(calls.cuda_status, name="r")[0] is NOT_FOUND
+        assert refusal(calls.cuda_status, name="r") == (
+            NOT_FOUND,
+            "there is no CUDA shared memory region 'r'; register it first",
+        )
+        assert list(calls.status().regions) == ["r"]
         code, details = refusal(calls.cuda_register, name="r", raw_handle=bytes(64), byte_size=8)
         assert (code, details) == (
             UNIMPLEMENTED,
-            "this server does not use CUDA shared memory; register system shared memory, or send the tensors "
-            "themselves",
+            "no model of this server runs on a CUDA device, so it does not use CUDA shared memory; register system "
+            "shared memory, or send the tensors themselves",
         )
 
     def test_announced_where_it_is_allowed(self, sharing, server, connect):
@@ -440,7 +448,7 @@ class TestCalls:
             return oip.ServerMetadataResponse.FromString(method(b"")).extensions
 
         assert "system_shared_memory" in extensions(sharing)
-        assert "cuda_shared_memory" not in extensions(sharing)
+        assert ("cuda_shared_memory" in extensions(sharing)) == (device_count() > 0)
         assert "system_shared_memory" not in extensions(server)
 
     def test_not_allowed(self, server, connect, infer_request):
@@ -452,6 +460,9 @@ class TestCalls:
         )
         assert refusal(calls.register, name="r", key="/r", byte_size=1) == refused
         assert refusal(calls.unregister) == refused
+        assert refusal(calls.cuda_register, name="r", raw_handle=bytes(64), byte_size=8) == refused
+        assert refusal(calls.cuda_unregister) == refused
+        assert not calls.cuda_status().regions
         assert refusal(calls.infer, price_request()) == refused
         request = infer_request("price", x=np.ones((1, 2), np.float32))
         in_region(request.outputs.add(name="y"), "r", 4)
