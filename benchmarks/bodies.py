@@ -25,7 +25,14 @@ from headgate.v1 import (
     Tensor,
     TensorSpec,
 )
-from headgate.v1.tensors import NUMPY_DTYPES, data_type_name, format_spec, tensor_from_numpy
+from headgate.v1.tensors import (
+    NUMPY_DTYPES,
+    convert,
+    data_type_name,
+    format_spec,
+    number_kind,
+    tensor_from_numpy,
+)
 
 #: How many different requests are sent in turn, and how large they may be together.
 _BODIES = 16
@@ -151,8 +158,8 @@ def _draw(
     dtype = NUMPY_DTYPES[datatype]
     if known:
         return rng.choice(np.array(known, dtype), shape)
-    if dtype.kind == "f":
-        return rng.standard_normal(shape, np.float32).astype(dtype)
+    if number_kind(datatype) == "f":
+        return convert(rng.standard_normal(shape, np.float32), dtype)[0]
     if dtype.kind == "O":
         return rng.choice(np.array(_WORDS, object), shape)
     return rng.integers(0, 256 if dtype == np.uint8 else 2, shape).astype(dtype)

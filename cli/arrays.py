@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from headgate.cli.errors import CommandError
 from headgate.v1 import DataType, Signature, TensorSpec
-from headgate.v1.tensors import NUMPY_DTYPES
+from headgate.v1.tensors import number_kind
 
 if TYPE_CHECKING:
     from headgate.client import Inputs
@@ -182,7 +182,7 @@ def _from_csv(path: Path, signature: Signature) -> "Inputs":
 def _from_cells(cells: list[list[str]], spec: TensorSpec, path: Path) -> NDArray[Any]:
     """Make an array of lines of text, in the input's shape where the columns fill it, else [lines, columns]."""
     array = np.array(cells)
-    kind = NUMPY_DTYPES[spec.datatype].kind
+    kind = number_kind(spec.datatype)
     if kind != "O":
         try:
             array = array.astype(np.float64 if kind == "f" else np.int64)

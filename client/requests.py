@@ -19,7 +19,16 @@ from headgate.v1 import (
 )
 from headgate.v1.features import columns_of, stack_features
 from headgate.v1.input_meanings import abridged
-from headgate.v1.tensors import NUMPY_DTYPES, convert, data_type_name, format_shape, format_spec, tensor_from_numpy
+from headgate.v1.tensors import (
+    BFLOAT16,
+    NUMPY_DTYPES,
+    convert,
+    data_type_name,
+    format_shape,
+    format_spec,
+    tensor_from_numpy,
+    widened,
+)
 
 #: One array for a model with a single input, or an array for each input's name. The batch is the first dimension.
 #: Features with names may come by name: `{name: column}`, rows `[{name: value}]`, or a DataFrame.
@@ -184,6 +193,10 @@ def _tensor(value: ArrayLike, spec: TensorSpec) -> Tensor:
         array = np.asarray(value)
     except ValueError as error:
         raise InvalidRequestError(f"input '{spec.name}' is no array: {error}") from None
+    # Of the package ml_dtypes, which only those have who have such arrays.
+    if array.dtype.name == "bfloat16":
+        array = array.view(BFLOAT16)
+    array = widened(array)
     if array.ndim < 2 and list(spec.shape[1:]) == [1]:
         array = array.reshape(-1, 1)
     if array.ndim == len(spec.shape) - 1:
@@ -206,7 +219,7 @@ def _convert(array: NDArray[Any], spec: TensorSpec) -> NDArray[Any]:
         return array.astype(object)
     if array.dtype.kind not in "biuf":
         raise ValueError(f"arrays of {array.dtype} cannot be sent; convert to a bool, integer or float type")
-    if np.can_cast(array.dtype, target) or not array.size:
+    if target != BFLOAT16 and (np.can_cast(array.dtype, target) or not array.size):
         return array.astype(target, copy=False)
     converted, lost = convert(array, target)
     if lost.any():

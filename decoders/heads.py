@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from headgate.v1 import ACTIVATION_LOGITS, ACTIVATION_PROBABILITIES, Activation, Head, TensorSpec
-from headgate.v1.tensors import NUMPY_DTYPES, format_shape, format_spec
+from headgate.v1.tensors import format_shape, format_spec, number_kind
 
 #: What the graph may emit for heads whose numbers are probabilities in the end.
 PROBABILISTIC = (ACTIVATION_LOGITS, ACTIVATION_PROBABILITIES)
@@ -168,7 +168,7 @@ def check_output(
         and all(came == expected or min(came, expected) < 0 for came, expected in zip(spec.shape, shape, strict=True))
         for shape in shapes
     )
-    if not fits or NUMPY_DTYPES[spec.datatype].kind not in kinds:
+    if not fits or number_kind(spec.datatype) not in kinds:
         numbers = "floating point numbers" if kinds == "f" else "numbers"
         expected = " or ".join(format_shape(shape) for shape in shapes)
         raise HeadError(head.name, field, f"'{name}' is {format_spec(spec)}; give {numbers} {expected}")

@@ -20,7 +20,7 @@ from headgate.decoders.regression import RegressionDecoder
 from headgate.decoders.segmentation import SegmentationDecoder
 from headgate.decoders.sequence_tags import SequenceTagsDecoder
 from headgate.v1 import Head, TensorSpec
-from headgate.v1.tensors import NUMPY_DTYPES, format_spec
+from headgate.v1.tensors import NUMPY_DTYPES, format_spec, number_kind
 
 _DECODERS: dict[str, type[Decoder]] = {
     "regression": RegressionDecoder,
@@ -66,7 +66,7 @@ def decoder_for(head: Head, outputs: Sequence[TensorSpec]) -> Decoder:
     by_name = {spec.name: spec for spec in outputs if spec.datatype in NUMPY_DTYPES}
     if head.output not in by_name:
         raise HeadError(head.name, "output", f"is '{head.output}'; the model's outputs are {', '.join(by_name)}")
-    if NUMPY_DTYPES[by_name[head.output].datatype].kind != "f":
+    if number_kind(by_name[head.output].datatype) != "f":
         spec = format_spec(by_name[head.output])
         raise HeadError(head.name, "output", f"'{head.output}' is {spec}; a head reads floating point numbers")
     return _DECODERS[kind].from_head(head, by_name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
 
@@ -10,7 +11,10 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from headgate.v1 import DataType, TensorSpec
-from headgate.v1.tensors import NUMPY_DTYPES
+from headgate.v1.tensors import BFLOAT16, NUMPY_DTYPES
+
+#: Of ONNX's TensorProto.DataType.
+_ONNX_BFLOAT16 = 16
 
 
 class Memory(Protocol):
@@ -46,7 +50,7 @@ class HostMemory:
 
     def value(self, array: NDArray[Any]) -> Any:
         """Return an `OrtValue` that is this array."""
-        return onnxruntime.OrtValue.ortvalue_from_numpy(array)
+        return value_of(array)
 
     def upload(self, arrays: Iterable[NDArray[Any]], values: Iterable[Any]) -> None:
         """Do nothing: the values are the arrays."""
@@ -112,6 +116,38 @@ class Binding:
     def _bind_inputs(self) -> None:
         for name, value in self._input_values.items():
             self._binding.bind_ortvalue_input(name, value)
+
+
+def value_of(array: NDArray[Any]) -> Any:
+    """Return an `OrtValue` that is an array of numbers on the host, which has to be contiguous."""
+    if array.dtype == BFLOAT16:
+        return onnxruntime.OrtValue.ortvalue_from_numpy_with_onnx_type(array.view(np.uint16), _ONNX_BFLOAT16)
+    return onnxruntime.OrtValue.ortvalue_from_numpy(array)
+
+
+def run_for_values(
+    session: onnxruntime.InferenceSession, inputs: dict[str, NDArray[Any]], outputs: Sequence[str], options: Any = None
+) -> list[NDArray[Any]]:
+    """Run a batch whose outputs onnxruntime can give as `OrtValue`s alone: some are bfloat16. No input is text."""
+    binding = session.io_binding()
+    for name, array in inputs.items():
+        binding.bind_ortvalue_input(name, value_of(array))
+    for name in outputs:
+        binding.bind_output(name)
+    session.run_with_iobinding(binding, options)
+    return [_array_of(value) for value in binding.get_outputs()]
+
+
+def _array_of(value: Any) -> NDArray[Any]:
+    """Return a copy of an `OrtValue` on the host."""
+    if value.data_type() != "tensor(bfloat16)":
+        array: NDArray[Any] = value.numpy()
+        return array
+    # onnxruntime has no array for it, as numpy has none.
+    copy = np.empty(value.shape(), BFLOAT16)
+    if copy.size:
+        ctypes.memmove(copy.ctypes.data, value.data_ptr(), copy.nbytes)
+    return copy
 
 
 def row_bytes(specs: Sequence[TensorSpec]) -> int | None:

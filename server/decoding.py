@@ -8,6 +8,7 @@ from headgate.decoders import DecodeError, DecodeOptions, Decoder
 from headgate.server.errors import InvalidArgumentError
 from headgate.server.inference import Outputs
 from headgate.v1.columns import Columns
+from headgate.v1.tensors import widened
 
 
 def decode_outputs(decoder: Decoder, output_names: Sequence[str], outputs: Outputs, options: DecodeOptions) -> Columns:
@@ -18,6 +19,6 @@ def decode_outputs(decoder: Decoder, output_names: Sequence[str], outputs: Outpu
             ones come from the request.
     """
     try:
-        return decoder.decode(dict(zip(output_names, outputs, strict=True)), options)
+        return decoder.decode(dict(zip(output_names, map(widened, outputs), strict=True)), options)
     except DecodeError as error:
         raise InvalidArgumentError(f"the outputs cannot be decoded: {error}") from error

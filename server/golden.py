@@ -25,7 +25,7 @@ from headgate.v1.columns import columns_from_prediction
 from headgate.v1.columns.comparison import changed_rows
 from headgate.v1.golden import GOLDEN_FILE, golden_from_bytes
 from headgate.v1.parity import absolute_of, compare
-from headgate.v1.tensors import numpy_from_tensor
+from headgate.v1.tensors import numpy_from_tensor, widened
 
 _log = logging.getLogger(__name__)
 
@@ -122,7 +122,7 @@ def _compare_outputs(golden: GoldenExamples, outputs: Outputs, session: Session,
         if session.provider != CPU:
             # Nobody knows what other devices do with float32; CUDA multiplies it in TF32.
             absolute, relative = tolerance.tf32_absolute, tolerance.tf32_relative
-        difference = compare(expected[spec.name], actual, absolute, relative)
+        difference = compare(expected[spec.name], widened(actual), absolute, relative)
         if not difference.is_allowed:
             raise ValueError(
                 f"output '{spec.name}' differs from Keras' own: {session.provider} gives {difference}, allowed is "

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from headgate.server.errors import InvalidArgumentError, StartupError
 from headgate.server.inference import InferenceRequest, InputBuffer, ShapeGroup
 from headgate.server.joining import InputJoiner
-from headgate.server.padding import ModelPadding
+from headgate.server.padding import ModelPadding, element_of
 from headgate.server.vocabulary import Vocabulary
 from headgate.v1 import DataType, InputMeaning, Padding, TensorSpec
 from headgate.v1.input_meanings import abridged, check_input_meanings
@@ -24,10 +24,12 @@ _UNSPECIFIED = DataType.DATA_TYPE_UNSPECIFIED
 _STRING = DataType.DATA_TYPE_STRING
 # `bytes | memoryview` would be made anew for every request.
 _RAW = (bytes, memoryview)
-#: No message could hold such a row; but one without rows could claim it.
+#: No message could hold such a row.
 _MAX_ROW_ELEMENTS = 2**31
 #: What a model computes from its free sizes alone, such as positions, takes memory without a single element sent.
-_MAX_ABSENT_ROW_ELEMENTS = 2**20
+_MAX_ABSENT_ELEMENTS = 2**20
+#: Each takes about a microsecond.
+_MAX_EMPTY_ROWS = 2**16
 #: numpy has no arrays of more dimensions. The product of the sizes of very many would take minutes.
 _MAX_DIMENSIONS = 64
 
@@ -77,8 +79,8 @@ class GivenTensor(NamedTuple):
 class ModelInput:
     """One input of a model, against which tensors are checked."""
 
-    def __init__(self, spec: TensorSpec, meaning: InputMeaning | None = None) -> None:
-        """Take what the model and its signature say of the input.
+    def __init__(self, spec: TensorSpec, meaning: InputMeaning | None = None, needs_elements: str = "") -> None:
+        """Take what the model and its signature say of the input, and what of the model takes no rows without elements.
 
         Raises:
             StartupError: the input has no free batch dimension.
@@ -97,6 +99,7 @@ class ModelInput:
         self.item_shape = tuple(spec.shape[1:])
         self.is_fixed = all(size >= 0 for size in self.item_shape)
         self.is_text = spec.datatype == _STRING
+        self._needs_elements = needs_elements
         self._is_bool = spec.datatype == DataType.DATA_TYPE_BOOL
         self._row_elements = math.prod(self.item_shape) if self.is_fixed else 0
         self._features = list(meaning.tabular.feature_names) if meaning else []
@@ -199,15 +202,15 @@ class ModelInput:
         item_shape = shape[1:]
         if self.is_fixed and item_shape == self.item_shape and shape and shape[0] >= 0:
             return
-        # A free dimension of 0 would allow any number of rows without a single element.
         fits = (
             len(shape) == len(self.spec.shape)
             and shape[0] >= 0
-            and all(
-                given == size >= 0 or size < 0 < given for size, given in zip(self.item_shape, item_shape, strict=True)
-            )
-            and math.prod(item_shape) < (_MAX_ROW_ELEMENTS if shape[0] else _MAX_ABSENT_ROW_ELEMENTS)
+            and all(given >= 0 and size in (given, -1) for size, given in zip(self.item_shape, item_shape, strict=True))
         )
+        if fits and 0 in shape:
+            self._check_empty(shape)
+            return
+        fits = fits and math.prod(item_shape) < _MAX_ROW_ELEMENTS
         if not fits and self._features and len(shape) == 2 and shape[0] >= 0:
             raise InvalidArgumentError(
                 f"input '{self.name}' has {shape[1]} columns, the model takes {len(self._features)}: "
@@ -224,11 +227,20 @@ class ModelInput:
             return f"; send one row as [{','.join(map(str, (1, *shape)))}]"
         if min(shape, default=0) < 0:
             return "; give the real size of every dimension"
-        if 0 in shape[1:]:
-            return "; only the first size can be 0"
-        if 0 in shape:
-            return f"; without rows, free sizes can make at most {_MAX_ABSENT_ROW_ELEMENTS} elements"
         return ""
+
+    def _check_empty(self, shape: tuple[int, ...]) -> None:
+        if 0 in shape[1:] and self._needs_elements:
+            raise InvalidArgumentError(
+                f"input '{self.name}' has shape {format_shape(shape)}, and so rows without elements, which this model "
+                f"cannot be given: {self._needs_elements}"
+            )
+        # Otherwise a few bytes could ask for any number of rows, or for rows of any size.
+        if shape[0] > _MAX_EMPTY_ROWS or math.prod(filter(None, shape)) > _MAX_ABSENT_ELEMENTS:
+            raise InvalidArgumentError(
+                f"input '{self.name}' has shape {format_shape(shape)} and no elements; then there can be at most "
+                f"{_MAX_EMPTY_ROWS} rows, and all sizes but 0 can make at most {_MAX_ABSENT_ELEMENTS}"
+            )
 
 
 class ModelInputs:
@@ -241,6 +253,7 @@ class ModelInputs:
         paddings: Iterable[Padding] = (),
         pad_to_bucket: bool = False,
         meanings: Iterable[InputMeaning] = (),
+        needs_elements: str = "",
     ) -> None:
         """Take what the model and its signature say of the inputs.
 
@@ -251,6 +264,8 @@ class ModelInputs:
             pad_to_bucket: whether they are filled up to the next power of two, and not just to the largest of the
                 batch: for devices that are slow on a shape that is new to them.
             meanings: what the elements of inputs mean.
+            needs_elements: what of the model takes no rows without elements, and why, in a few words; "" if all takes
+                them.
 
         Raises:
             StartupError: an input has no free batch dimension.
@@ -260,13 +275,14 @@ class ModelInputs:
         meanings = list(meanings)
         check_input_meanings(meanings, specs)
         by_input = {meaning.input: meaning for meaning in meanings}
-        self.inputs = [ModelInput(spec, by_input.get(spec.name)) for spec in specs]
+        self.inputs = [ModelInput(spec, by_input.get(spec.name), needs_elements) for spec in specs]
         #: Whether single elements of requests are checked, and not just their number and type.
         self.checks_elements = any(model_input.checks_elements for model_input in self.inputs)
         self.padding = ModelPadding(paddings, specs, outputs)
         self._joiners = [
             InputJoiner(index, spec, self.padding.fills.get(index), pad_to_bucket) for index, spec in enumerate(specs)
         ]
+        self._ones = {mask: element_of(specs[mask], 1) for mask in self.padding.masks}
         self._index = {model_input.name: index for index, model_input in enumerate(self.inputs)}
         self._is_fixed = all(model_input.is_fixed for model_input in self.inputs)
 
@@ -291,7 +307,7 @@ class ModelInputs:
         for mask, (index, axis) in self.padding.masks.items():
             if mask not in bound:
                 size = bound[index][1][axis + 1]
-                ones = np.ones(rows * size, self.inputs[mask].dtype)
+                ones = np.full(rows * size, self._ones[mask])
                 bound[mask] = ones.view(np.uint8).data, (rows, size)
         ordered = [bound[index] for index in range(len(self.inputs))]
         group = () if self._is_fixed else self.padding.group(tuple(shape[1:] for _, shape in ordered))

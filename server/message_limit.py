@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 import mmap
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 
 from google.protobuf.message import DecodeError
 
-from headgate.v1.wire import fields, read_varint
+from headgate.v1.wire import read_varint, values_of
 
 _MIB = 1024 * 1024
 #: What every server takes.
@@ -47,27 +47,17 @@ def fixed_row_bytes(path: Path) -> int | None:
     try:
         with path.open("rb") as file:
             model = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
-        return sum(_input_row_bytes(graph_input) for graph_input in _values(model, _GRAPH, _INPUT))
+        return sum(_input_row_bytes(graph_input) for graph_input in values_of(model, _GRAPH, _INPUT))
     except (OSError, ValueError, LookupError, DecodeError):
         # Where the file is at fault, loading says why.
         return None
 
 
 def _input_row_bytes(graph_input: memoryview) -> int:
-    (tensor,) = _values(graph_input, _TYPE, _TENSOR_TYPE)
-    (element_type,) = _values(tensor, _ELEMENT_TYPE)
-    _, *dims = _values(tensor, _SHAPE, _DIM)
-    sizes = [size for dim in dims for size in _values(dim, _DIM_VALUE)]
+    (tensor,) = values_of(graph_input, _TYPE, _TENSOR_TYPE)
+    (element_type,) = values_of(tensor, _ELEMENT_TYPE)
+    _, *dims = values_of(tensor, _SHAPE, _DIM)
+    sizes = [size for dim in dims for size in values_of(dim, _DIM_VALUE)]
     if len(sizes) < len(dims):
         raise ValueError("a dimension is free")
     return _ITEM_BYTES[read_varint(element_type)[0]] * math.prod(read_varint(size)[0] for size in sizes)
-
-
-def _values(message: memoryview, number: int, *numbers: int) -> Iterator[memoryview]:
-    """Go through the values of a field, and of a field of theirs, and so on."""
-    for tag, _, value in fields(message):
-        if tag >> 3 == number:
-            if numbers:
-                yield from _values(value, *numbers)
-            else:
-                yield value

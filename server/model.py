@@ -17,6 +17,7 @@ from headgate.server.errors import ModelClosedError, StartupError
 from headgate.server.golden import check_golden
 from headgate.server.inference import InferenceRequest
 from headgate.server.inputs import ModelInputs
+from headgate.server.operators import needs_elements
 from headgate.server.processors import available_processors
 from headgate.server.providers import CPU, resolve_provider
 from headgate.server.scheduling import InlineScheduler, Scheduler, ThreadScheduler
@@ -95,6 +96,7 @@ class LoadedModel:
         try:
             self.signature = _read_signature(session)
             self.inputs_hash = inputs_hash(self.signature)
+            has_free_sizes = any(-1 in spec.shape[1:] for spec in session.inputs)
             # Other devices than the CPU prepare themselves for each shape that is new to them.
             self.inputs = ModelInputs(
                 session.inputs,
@@ -102,6 +104,7 @@ class LoadedModel:
                 self.signature.paddings,
                 pad_to_bucket=not on_cpu,
                 meanings=self.signature.input_meanings,
+                needs_elements=needs_elements(path, session.provider) if has_free_sizes else "",
             )
             self.output_names = tuple(spec.name for spec in session.outputs)
             self.decoders = _decoders(self.signature, session)

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 from numpy.typing import NDArray
 
 from headgate.server.errors import InvalidArgumentError
 from headgate.server.inference import InferenceRequest, Outputs, ShapeGroup
 from headgate.v1 import DataType, Padding, TensorSpec
 from headgate.v1.paddings import check_paddings
+from headgate.v1.tensors import NUMPY_DTYPES, convert
 
 
 class PaddedShapes(tuple[tuple[int, ...], ...]):
@@ -70,12 +72,12 @@ class ModelPadding:
         for padding in paddings:
             axes = [_Axis(self._input_names.index(padded.input), padded.axis - 1) for padded in padding.inputs]
             for (index, _), padded in zip(axes, padding.inputs, strict=True):
-                self.fills[index] = "" if inputs[index].datatype == DataType.DATA_TYPE_STRING else padded.fill
+                self.fills[index] = element_of(inputs[index], padded.fill)
             for output in padding.outputs:
                 self.outputs.append((_Axis(output_names.index(output.output), output.axis - 1), axes[0]))
             if padding.mask:
                 mask = self._input_names.index(padding.mask)
-                self.fills[mask] = 0
+                self.fills[mask] = element_of(inputs[mask], 0)
                 self.masks[mask] = axes[0]
                 axes.append(_Axis(mask, 0))
             self._sizes.append(axes)
@@ -134,5 +136,13 @@ def pad(arrays: Sequence[NDArray[Any]], into: NDArray[Any], fill: Any) -> None:
         start = stop
 
 
+def element_of(spec: TensorSpec, number: float) -> Any:
+    """Return what stands for a number in a tensor: a scalar of numpy; of text that is always ""."""
+    if spec.datatype == DataType.DATA_TYPE_STRING:
+        return ""
+    return convert(np.array(number), NUMPY_DTYPES[spec.datatype])[0][()]
+
+
 def _next_power_of_two(size: int) -> int:
-    return 1 << (size - 1).bit_length()
+    # What has no elements is by itself: a model may fail on it.
+    return 1 << (size - 1).bit_length() if size else 0

@@ -14,7 +14,7 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from headgate.server.binding import Binding, HostMemory, Memory, row_bytes
+from headgate.server.binding import Binding, HostMemory, Memory, row_bytes, run_for_values, value_of
 from headgate.server.config import ExecutionConfig
 from headgate.server.cuda import CudaMemory
 from headgate.server.errors import ServerError, StartupError, first_line
@@ -30,7 +30,7 @@ from headgate.server.providers import (
     short_name,
 )
 from headgate.v1 import DataType, TensorSpec
-from headgate.v1.tensors import NUMPY_DTYPES
+from headgate.v1.tensors import BFLOAT16, NUMPY_DTYPES
 
 _log = logging.getLogger(__name__)
 
@@ -57,7 +57,9 @@ _DATA_TYPES = {
     "tensor(float)": DataType.DATA_TYPE_FP32,
     "tensor(double)": DataType.DATA_TYPE_FP64,
     "tensor(string)": DataType.DATA_TYPE_STRING,
+    "tensor(bfloat16)": DataType.DATA_TYPE_BF16,
 }
+_STRING, _BF16 = DataType.DATA_TYPE_STRING, DataType.DATA_TYPE_BF16
 
 
 class Session:
@@ -100,6 +102,7 @@ class Session:
         self.provider: str = first.get_providers()[0]
         self.inputs = [_spec(node, path) for node in first.get_inputs()]
         self.outputs = [_spec(node, path) for node in first.get_outputs()]
+        _check_bfloat16(self.inputs, self.outputs, path)
         self.metadata: dict[str, str] = first.get_modelmeta().custom_metadata_map
         on_cuda = self.provider in ON_CUDA
         sizes = execution.batch_sizes
@@ -159,14 +162,17 @@ class Session:
 
     def _bound_rows(self, session: Any, execution: ExecutionConfig, max_batch_size: int, path: Path) -> int:
         """Return up to how many rows run in bound memory."""
-        size = row_bytes([*self.inputs, *self.outputs])
+        specs = [*self.inputs, *self.outputs]
+        size = row_bytes(specs)
+        refusal = ""
         if size is None or not _is_bindable([*session.get_inputs(), *session.get_outputs()]):
+            refusal = "takes tensors whose sizes are fixed but for one batch dimension; not all of this model's are"
+        elif self.provider != CPU and any(spec.datatype == _BF16 for spec in specs):
+            refusal = "takes no bfloat16 on other devices than the CPU"
+        if size is None or refusal:
             if execution.cuda_graphs or execution.io_binding:
                 option = "cuda_graphs" if execution.cuda_graphs else "io_binding"
-                raise StartupError(
-                    f"{path}: execution.{option} takes tensors whose sizes are fixed but for one batch dimension; "
-                    "not all of this model's are"
-                )
+                raise StartupError(f"{path}: execution.{option} {refusal}")
             return 0
         if execution.io_binding is None and self.provider == CPU:
             return min(max_batch_size, _BOUND_BYTES // max(size, 1))
@@ -197,6 +203,8 @@ class _Instance:
         self._input_names = [spec.name for spec in inputs]
         self._output_names = [spec.name for spec in outputs]
         self._passed_on = [index for index, spec in enumerate(outputs) if spec.name in self._input_names]
+        self._takes_bfloat16 = any(spec.datatype == _BF16 for spec in inputs)
+        self._gives_bfloat16 = any(spec.datatype == _BF16 for spec in outputs)
         self._bound_rows = bound_rows
         # onnxruntime keeps a CUDA graph for the thread that captured it: any other would capture one of its own.
         self._graph_thread = ThreadPoolExecutor(1, "headgate-cuda-graphs") if cuda_graphs else None
@@ -221,13 +229,20 @@ class _Instance:
             return binding.run(inputs, rows)
         if rows < size:
             inputs = [np.concatenate([array, np.repeat(array[-1:], size - rows, axis=0)]) for array in inputs]
-        outputs: list[NDArray[Any]] = self._session.run(
-            self._output_names, dict(zip(self._input_names, inputs, strict=True)), self._options
-        )
+        outputs = self._run(dict(zip(self._input_names, inputs, strict=True)))
+        return [output[:rows] for output in outputs] if rows < size else outputs
+
+    def _run(self, inputs: dict[str, NDArray[Any]]) -> list[NDArray[Any]]:
+        if self._gives_bfloat16:
+            return run_for_values(self._session, inputs, self._output_names, self._options)
+        feed: dict[str, Any] = inputs
+        if self._takes_bfloat16:
+            feed = {name: value_of(array) if array.dtype == BFLOAT16 else array for name, array in inputs.items()}
+        outputs: list[NDArray[Any]] = self._session.run(self._output_names, feed, self._options)
         for index in self._passed_on:
             # Where an input is an output, onnxruntime 1.20 returns its memory, and does not keep it alive.
             outputs[index] = outputs[index].copy()
-        return [output[:rows] for output in outputs] if rows < size else outputs
+        return outputs
 
     def _bind(self, size: int) -> Binding:
         return Binding(
@@ -244,7 +259,7 @@ def example_inputs(specs: Sequence[TensorSpec], rows: int) -> list[NDArray[Any]]
     arrays: list[NDArray[Any]] = []
     for spec in specs:
         shape = [rows, *(max(size, 1) for size in spec.shape[1:])]
-        text = spec.datatype == DataType.DATA_TYPE_STRING
+        text = spec.datatype == _STRING
         arrays.append(np.full(shape, "", object) if text else np.zeros(shape, NUMPY_DTYPES[spec.datatype]))
     return arrays
 
@@ -316,6 +331,16 @@ def _powers_of_two(most: int) -> list[int]:
 
 def _buffers(memory: Memory, specs: Sequence[TensorSpec], rows: int) -> dict[str, NDArray[Any]]:
     return {spec.name: memory.empty((rows, *spec.shape[1:]), NUMPY_DTYPES[spec.datatype]) for spec in specs}
+
+
+def _check_bfloat16(inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec], path: Path) -> None:
+    text = next((spec.name for spec in inputs if spec.datatype == _STRING), None)
+    narrow = next((spec.name for spec in outputs if spec.datatype == _BF16), None)
+    if text is not None and narrow is not None:
+        raise StartupError(
+            f"{path}: input '{text}' is text and output '{narrow}' is bfloat16, which onnxruntime cannot run together "
+            "from Python; have the model cast the output to float32"
+        )
 
 
 def _spec(node: Any, path: Path) -> TensorSpec:

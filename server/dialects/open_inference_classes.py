@@ -17,7 +17,7 @@ from headgate.server.inference import Outputs
 from headgate.server.model import LoadedModel
 from headgate.v1 import DataType, TensorSpec
 from headgate.v1.columns import BinaryColumns, FloatArray
-from headgate.v1.tensors import text_array
+from headgate.v1.tensors import text_array, widened
 
 #: Heads whose answer is a probability of each of their labels.
 _KINDS = ("binary", "multiclass", "multilabel", "ordinal")
@@ -73,7 +73,7 @@ class Classifier:
         if self._decoder is not None:
             scores = self._probabilities(self._decoder, outputs)
         else:
-            scores = outputs[self._index]
+            scores = widened(outputs[self._index])
             scores = scores.reshape(len(scores), math.prod(scores.shape[1:]))
             if scores.shape[1] > _MAX_ROW_ELEMENTS:
                 raise InvalidArgumentError(

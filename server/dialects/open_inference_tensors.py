@@ -23,7 +23,7 @@ from headgate.v1.tensors import NUMPY_DTYPES, data_type_name, text_array
 #: The protocol's names of data types: ours, but for text.
 NAMES = {data_type: data_type_name(data_type).replace("STRING", "BYTES") for data_type in NUMPY_DTYPES}
 DATA_TYPES = {name: data_type for data_type, name in NAMES.items()}
-#: Where typed contents of each type travel. FP16 can only be raw.
+#: Where typed contents of each type travel. FP16 and BF16 can only be raw.
 _CONTENTS = {
     "BOOL": "bool_contents",
     "INT8": "int_contents",
@@ -111,8 +111,10 @@ def _wrong_count(message: Any, raw: Sequence[bytes | memoryview]) -> InvalidArgu
     )
 
 
-def _read_contents(tensor: Any) -> ListedElements:
+def _read_contents(tensor: Any) -> bytes | ListedElements:
     field = _CONTENTS.get(tensor.datatype)
+    if field is None and 0 in tensor.shape:
+        return b""
     if field is None:
         raise InvalidArgumentError(f"input '{tensor.name}' of {tensor.datatype} can only travel in raw_input_contents")
     filled = [descriptor.name for descriptor, _ in tensor.contents.ListFields()]

@@ -16,7 +16,7 @@ from headgate.server.errors import InvalidArgumentError
 from headgate.server.inputs import GivenTensor, ModelInput
 from headgate.server.model import LoadedModel
 from headgate.v1.input_meanings import abridged
-from headgate.v1.tensors import format_spec, text_array
+from headgate.v1.tensors import format_spec, number_kind, text_array
 
 #: The most features that are read of a request. Each keeps the I/O thread from other calls for 2 to 5 us.
 MAX_FEATURES = 2**16
@@ -154,7 +154,7 @@ class _Features:
                 f"the examples have more than {MAX_FEATURES} features that the model takes; send fewer examples at a "
                 "time, or tensors, by Predict"
             )
-        allowed = _KINDS[model_input.dtype.kind]
+        allowed = _KINDS[number_kind(model_input.data_type)]
         kinds: set[str] = set()
         lists = []
         for index, features in enumerate(self._examples):

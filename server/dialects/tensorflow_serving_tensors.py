@@ -33,6 +33,7 @@ _TYPES = {
     DataType.DATA_TYPE_FP32: ("DT_FLOAT", "float_val"),
     DataType.DATA_TYPE_FP64: ("DT_DOUBLE", "double_val"),
     DataType.DATA_TYPE_STRING: ("DT_STRING", "string_val"),
+    DataType.DATA_TYPE_BF16: ("DT_BFLOAT16", "half_val"),
 }
 _DATA_TYPES = {tfs.DataType.Value(name): data_type for data_type, (name, _) in _TYPES.items()}
 _STRING = DataType.DATA_TYPE_STRING

@@ -22,7 +22,7 @@ from headgate.v1.tensors import NUMPY_DTYPES, convert, data_type_name, format_sh
 _DTYPES = {
     data_type_name(data_type): dtype
     for data_type, dtype in NUMPY_DTYPES.items()
-    if data_type_name(data_type) not in ("STRING", "FP16")
+    if data_type_name(data_type) not in ("STRING", "FP16", "BF16")
 }
 _BINARY_SIZE, _BINARY, _BINARY_DEFAULT = "binary_data_size", "binary_data", "binary_data_output"
 _REGION = "shared_memory_region"

@@ -18,7 +18,7 @@ from headgate.v1 import (
     TabularInput,
     TensorSpec,
 )
-from headgate.v1.tensors import NUMPY_DTYPES
+from headgate.v1.tensors import BFLOAT16, NUMPY_DTYPES, widened
 
 INTEGERS = ["int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"]
 TYPES = {np.dtype(dtype).name: data_type for data_type, dtype in NUMPY_DTYPES.items()}
@@ -68,6 +68,26 @@ def test_floats_are_rounded_but_never_become_infinite(array, dtype):
     else:
         with pytest.raises(InvalidRequestError, match="cannot hold the value"):
             send(array, dtype)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64", "int8", "bool", "bfloat16"])
+def test_numbers_become_bfloat16(dtype):
+    """Which numpy has not; what others made of it is taken, for other types too."""
+    if dtype == "bfloat16":
+        dtype = pytest.importorskip("ml_dtypes").bfloat16
+        assert send(np.ones((1, 2), dtype), "float32").tolist() == [[1, 1]]
+    numbers = np.array([[1, 0], [0, 1]], dtype)
+    sent = send(numbers, BFLOAT16.name)
+    assert sent.dtype == BFLOAT16
+    assert widened(sent).tolist() == [[1, 0], [0, 1]]
+    assert send(numbers[:0], BFLOAT16.name).shape == (0, 2)
+
+
+def test_bfloat16_is_rounded_but_never_becomes_infinite():
+    assert widened(send(np.array([[3.14159, np.inf, np.nan]]), BFLOAT16.name)).tolist()[0][:2] == [3.140625, np.inf]
+    for number in (1e39, 257):
+        with pytest.raises(InvalidRequestError, match="takes BF16, which cannot hold the value "):
+            send(np.array([[number]]), BFLOAT16.name)
 
 
 @given(arrays(["int64"]))

@@ -66,6 +66,9 @@ GRAPHS = {
     " corner = ReduceMax<keepdims=0>(last)  nothing = Mul(corner, zero)"
     " number = Cast<to=1>(steps)  y = Add(number, nothing) }",
 } | {
+    "same_bfloat16": "g (bfloat16[batch,3] x) => (bfloat16[batch,3] y) { y = Identity(x) }",
+    "wide": "g (float[batch,n] x) => (float[batch,n] y) { y = Identity(x) }",
+} | {
     f"same_{name}": f"g ({name}[batch,3] x) => ({name}[batch,3] y) {{ y = Identity(x) }}" for name in ELEMENT_TYPES
 }  # fmt: skip
 HEADS = {
@@ -141,9 +144,8 @@ def repository(tmp_path_factory, write_model):
     return folder
 
 
-@pytest.fixture
-def serve():
-    """Start servers that are stopped after the test: `serve(folder, drain_timeout_s=1)`."""
+def start_servers():
+    """Start servers that are stopped after the test, or the module: `serve(folder, drain_timeout_s=1)`."""
     servers = []
 
     def start(folder, **settings):
@@ -155,6 +157,10 @@ def serve():
     yield start
     for server in servers:
         server.stop()
+
+
+serve = pytest.fixture(start_servers)
+serve_for_module = pytest.fixture(start_servers, scope="module")
 
 
 @pytest.fixture(scope="session")
@@ -210,6 +216,19 @@ def connect():
 def calls(server, connect):
     """The methods of the server with all models."""
     return connect(server)
+
+
+@pytest.fixture
+def refused():
+    """Expect a call to fail: its code, and its message of one line."""
+
+    def ask(method, request):
+        with pytest.raises(grpc.RpcError) as caught:
+            method(request)
+        assert "\n" not in caught.value.details()
+        return caught.value.code(), caught.value.details()
+
+    return ask
 
 
 @pytest.fixture

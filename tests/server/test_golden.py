@@ -16,7 +16,7 @@ from headgate.server.repository import ModelRepository, ModelState
 from headgate.v1 import PaddedInput, PaddedOutput, Padding, PredictOptions, TensorSpec, Tolerance, Verification
 from headgate.v1.golden import GOLDEN_FILE, golden_to_bytes
 from headgate.v1.signatures import METADATA_KEY, signature_from_json, signature_to_json
-from headgate.v1.tensors import data_type_of
+from headgate.v1.tensors import BFLOAT16, convert, data_type_of
 
 ROWS = np.array([[1, 2, 3, 0], [4, 0, 1, 9], [0, 7, 0, 0]], np.float32)
 #: What Keras is said to answer to them: each unit is off by another error.
@@ -94,6 +94,13 @@ class TestAccepted:
 
     def test_within_the_tolerance_of_each_unit(self, write_golden):
         load(write_golden("iris", {"x": ROWS}, {"logits": OFF}, tolerances=[of_units(9, 0.02, 0.001)]))
+
+    def test_bfloat16(self, write_golden):
+        graph = "g (bfloat16[batch,4] x) => (bfloat16[batch,4] y) { y = Identity(x) }"
+        load(write_golden("raw", {"x": convert(ROWS, BFLOAT16)[0]}, {"y": ROWS}, graph))
+        assert "output 'y' differs from Keras' own" in refusal(
+            write_golden("off", {"x": convert(ROWS, BFLOAT16)[0]}, {"y": ROWS + np.float32(0.5)}, graph)
+        )
 
     def test_text_and_several_outputs(self, write_golden):
         words = np.array([["a"], ["ż"]], object)

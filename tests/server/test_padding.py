@@ -34,9 +34,10 @@ from headgate.v1 import (
     TensorSpec,
 )
 from headgate.v1.signatures import METADATA_KEY, signature_to_json
-from headgate.v1.tensors import NUMPY_DTYPES, data_type_of, tensor_from_numpy
+from headgate.v1.tensors import BFLOAT16, NUMPY_DTYPES, convert, data_type_of, tensor_from_numpy, widened
 
-NUMERIC = [data_type for data_type in NUMPY_DTYPES if data_type != DataType.DATA_TYPE_STRING]
+#: hypothesis and numpy know no BFLOAT16.
+NUMERIC = [data_type for data_type, dtype in NUMPY_DTYPES.items() if dtype.kind not in "OV"]
 
 
 def padding(*inputs, mask="", outputs=()):
@@ -137,6 +138,14 @@ class TestJoin:
         (joined,) = join(inputs, *[request(inputs, x=ones(0, size)) for size in (8, 5)])
         assert joined.shape == (0, 8)
 
+    def test_bfloat16(self):
+        inputs = ModelInputs([spec("x", -1, dtype=BFLOAT16)], paddings=[padding(("x", 1, -1.5))])
+        (joined,) = join(
+            inputs, *(request(inputs, x=convert(array, BFLOAT16)[0]) for array in (ones(1, 4), 2 * ones(1, 3)))
+        )
+        assert joined.dtype == BFLOAT16
+        assert widened(joined).tolist() == [[1, 1, 1, 1], [2, 2, 2, -1.5]]
+
     def test_large_batches_use_memory_again(self):
         """What an earlier batch left there is overwritten by what is filled in."""
         units = LARGE_BYTES // 16
@@ -171,12 +180,18 @@ class TestMask:
         _, mask = join(self.inputs, request(self.inputs, x=ones(rows, 4, 2)))
         assert mask.tolist() == [[True] * 4] * rows
 
-    @pytest.mark.parametrize("dtype", [np.float32, np.float16, np.int64, np.uint8])
+    @pytest.mark.parametrize("dtype", [np.float32, np.float16, np.int64, np.uint8, BFLOAT16])
     def test_of_numbers(self, dtype):
         inputs = ModelInputs([spec("m", -1, dtype=dtype), spec("x", -1)], paddings=[padding("x", mask="m")])
         mask, _ = join(inputs, request(inputs, x=ones(1, 3)), request(inputs, x=ones(1, 4)))
         assert mask.dtype == dtype
-        assert mask.tolist() == [[1, 1, 1, 0], [1, 1, 1, 1]]
+        assert widened(mask).tolist() == [[1, 1, 1, 0], [1, 1, 1, 1]]
+
+    def test_what_has_no_elements_is_by_itself(self):
+        none, one = (request(self.inputs, x=ones(1, size, 2)) for size in (0, 1))
+        assert none.group != one.group
+        x, mask = join(self.inputs, none)
+        assert (x.shape, mask.shape) == ((1, 0, 2), (1, 0))
 
     def test_of_another_size(self):
         with pytest.raises(InvalidArgumentError, match=r"input 'm' has size 3 along axis 1, input 'x' has 4"):

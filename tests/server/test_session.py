@@ -17,6 +17,7 @@ from headgate.server import ExecutionConfig, StartupError
 from headgate.server.binding import HostMemory
 from headgate.server.session import Session, _Instance, example_inputs
 from headgate.v1 import DataType
+from headgate.v1.tensors import BFLOAT16, NUMPY_DTYPES, convert, widened
 
 CPU = "CPUExecutionProvider"
 AZURE = "AzureExecutionProvider"
@@ -97,9 +98,66 @@ def test_truncated_file(tmp_path, write_model):
 
 
 def test_type_that_cannot_be_served(tmp_path, write_model):
-    path = write_model(tmp_path, "odd", "g (bfloat16[batch,1] x) => (bfloat16[batch,1] y) { y = Identity(x) }")
-    with pytest.raises(StartupError, match=r"'x' is a tensor\(bfloat16\), which headgate cannot serve"):
+    path = write_model(tmp_path, "odd", "g (seq(float[n]) x) => (seq(float[n]) y) { y = Identity(x) }")
+    with pytest.raises(StartupError, match=r"'x' is a seq\(tensor\(float\)\), which headgate cannot serve"):
         Session(path, CPU, 1)
+
+
+class TestBfloat16:
+    ROWS = np.array([[1, -2.5, 3e38], [np.inf, 2**-130, 0]], np.float32)
+    GRAPHS: ClassVar = {
+        "bound": "g (bfloat16[batch,3] x) => (bfloat16[batch,3] y) { y = Identity(x) }",
+        "not bound": "g (bfloat16[batch,n] x) => (bfloat16[batch,n] y) { y = Identity(x) }",
+        "taken": "g (bfloat16[batch,n] x) => (float[batch,n] y) { y = Cast<to = 1>(x) }",
+        "given": "g (float[batch,n] x) => (bfloat16[batch,n] y) { y = Cast<to = 16>(x) }",
+        "passed on": "g (bfloat16[batch,n] x, float[batch,n] z) => (bfloat16[batch,n] x, float[batch,n] y) "
+        "{ y = Identity(z) }",
+    }
+
+    @pytest.mark.parametrize("name", GRAPHS)
+    @pytest.mark.parametrize("batch_sizes", [None, [4, 8]])
+    def test_run(self, tmp_path, write_model, name, batch_sizes):
+        session = make(write_model(tmp_path, "m", self.GRAPHS[name]), batch_sizes=batch_sizes)
+        assert (session._instances[0]._bound_rows > 0) == (name == "bound")
+        narrow = convert(self.ROWS, BFLOAT16)[0]
+        inputs = {"taken": [narrow], "given": [self.ROWS], "passed on": [narrow, widened(narrow)]}.get(name, [narrow])
+        for rows in (2, 1, 0):
+            outputs = session.run([array[:rows] for array in inputs])
+            assert [output.dtype for output in outputs] == [NUMPY_DTYPES[spec.datatype] for spec in session.outputs]
+            for output in outputs:
+                np.testing.assert_array_equal(widened(output), widened(narrow)[:rows])
+
+    def test_outputs_are_the_callers_to_keep(self, tmp_path, write_model):
+        for name, graph in self.GRAPHS.items():
+            session = make(write_model(tmp_path, name, graph))
+            rows = [convert(np.full((1, 3), i, np.float32), BFLOAT16)[0] for i in range(3)]
+            if name == "given":
+                rows = [widened(row) for row in rows]
+            answers = [session.run([row, widened(row)] if name == "passed on" else [row])[0] for row in rows]
+            assert [widened(answer).tolist() for answer in answers] == [[[i] * 3] for i in range(3)]
+
+    def test_text_beside_it(self, tmp_path, write_model):
+        graph = (
+            "g (bfloat16[batch] x, string[batch] t) => ({}[batch] y, string[batch] u) {{ y = {}(x) u = Identity(t) }}"
+        )
+        text = np.array(["a", "ü"], object)
+        session = make(write_model(tmp_path, "taken", graph.format("float", "Cast<to = 1>")))
+        y, u = session.run([convert(np.array([1, 2]), BFLOAT16)[0], text])
+        assert (y.tolist(), u.tolist()) == ([1, 2], text.tolist())
+        with pytest.raises(StartupError) as caught:
+            make(write_model(tmp_path, "given", graph.format("bfloat16", "Identity")))
+        assert str(caught.value).endswith(
+            "input 't' is text and output 'y' is bfloat16, which onnxruntime cannot run together from Python; have the "
+            "model cast the output to float32"
+        )
+
+    def test_text_that_comes_of_it(self, tmp_path, write_model):
+        graph = (
+            "g (bfloat16[batch] x) => (bfloat16[batch] y, string[batch] u) "
+            "{ y = Identity(x) z = Cast<to = 1>(x) u = Cast<to = 8>(z) }"
+        )
+        y, u = make(write_model(tmp_path, "m", graph)).run([convert(np.array([1, 2.5]), BFLOAT16)[0]])
+        assert (widened(y).tolist(), u.tolist()) == ([1, 2.5], ["1", "2.5"])
 
 
 def test_example_inputs(tmp_path, write_model):

@@ -23,6 +23,7 @@ class DataType(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     DATA_TYPE_FP32: _ClassVar[DataType]
     DATA_TYPE_FP64: _ClassVar[DataType]
     DATA_TYPE_STRING: _ClassVar[DataType]
+    DATA_TYPE_BF16: _ClassVar[DataType]
 DATA_TYPE_UNSPECIFIED: DataType
 DATA_TYPE_BOOL: DataType
 DATA_TYPE_UINT8: DataType
@@ -37,6 +38,7 @@ DATA_TYPE_FP16: DataType
 DATA_TYPE_FP32: DataType
 DATA_TYPE_FP64: DataType
 DATA_TYPE_STRING: DataType
+DATA_TYPE_BF16: DataType
 
 class Tensor(_message.Message):
     __slots__ = ("name", "datatype", "shape", "raw", "floats", "ints", "strings")

@@ -9,6 +9,8 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from headgate.v1.tensor_pb2 import DataType, Tensor, TensorSpec
 
+#: bfloat16 as it lies in memory. numpy has no such type, and computes nothing with these: see `convert` and `widened`.
+BFLOAT16 = np.dtype("V2")
 #: The numpy type of each DataType. Strings are object arrays of `str`.
 NUMPY_DTYPES: dict[DataType, np.dtype[Any]] = {
     DataType.DATA_TYPE_BOOL: np.dtype(np.bool_),
@@ -24,6 +26,7 @@ NUMPY_DTYPES: dict[DataType, np.dtype[Any]] = {
     DataType.DATA_TYPE_FP32: np.dtype("<f4"),
     DataType.DATA_TYPE_FP64: np.dtype("<f8"),
     DataType.DATA_TYPE_STRING: np.dtype(object),
+    DataType.DATA_TYPE_BF16: BFLOAT16,
 }
 _DATA_TYPES = {dtype: data_type for data_type, dtype in NUMPY_DTYPES.items()}
 
@@ -44,6 +47,15 @@ def data_type_of(dtype: DTypeLike) -> DataType:
     if data_type is None:
         raise ValueError(f"arrays of {dtype} cannot be sent; convert to a bool, integer, float or string type")
     return data_type
+
+
+def number_kind(data_type: DataType) -> str:
+    """Return the kind of numpy's types that the elements of a DataType are: "b", "i", "u", "f", or "O" for text.
+
+    >>> number_kind(DataType.DATA_TYPE_BF16)
+    'f'
+    """
+    return "f" if data_type == DataType.DATA_TYPE_BF16 else NUMPY_DTYPES[data_type].kind
 
 
 def data_type_name(data_type: DataType) -> str:
@@ -90,20 +102,42 @@ def convert(array: NDArray[Any], dtype: DTypeLike) -> tuple[NDArray[Any], NDArra
     >>> converted, lost = convert(np.array([1.0, 1.5, -1.0]), "uint8")
     >>> lost.tolist()
     [False, True, True]
+    >>> converted, lost = convert(np.array([1.0, 3.14159, 1e39]), BFLOAT16)
+    >>> widened(converted).tolist(), lost.tolist()
+    ([1.0, 3.140625, inf], [False, False, True])
     """
     with np.errstate(all="ignore"):
-        converted = array.astype(dtype)
-        lost: NDArray[np.bool_] = np.isinf(converted) != np.isinf(array)
-        if not array.dtype.kind == converted.dtype.kind == "f":
+        converted = _to_bfloat16(array.astype(np.float32)) if dtype == BFLOAT16 else array.astype(dtype)
+        held = widened(converted)
+        lost: NDArray[np.bool_] = np.isinf(held) != np.isinf(array)
+        if not array.dtype.kind == held.dtype.kind == "f":
             # Integers that wrap around come back the same, but with another sign.
-            lost |= (converted.astype(array.dtype) != array) | ((converted < 0) != (array < 0))
+            lost |= (held.astype(array.dtype) != array) | ((held < 0) != (array < 0))
     return converted, lost
+
+
+def widened(array: NDArray[Any]) -> NDArray[Any]:
+    """Return an array of BFLOAT16 as float32, which holds all of its values; any other as it is."""
+    if array.dtype != BFLOAT16:
+        return array
+    wide: NDArray[np.float32] = (array.view("<u2").astype(np.uint32) << 16).view(np.float32)
+    return wide
+
+
+def _to_bfloat16(array: NDArray[np.float32]) -> NDArray[np.void]:
+    """Round to the nearest, as IEEE 754 does: of two equally near the one whose last bit is 0."""
+    bits = array.view(np.uint32)
+    rounded = (bits + 0x7FFF + (bits >> 16 & 1)) >> 16
+    # The bits that make a NaN may all be in the half that goes.
+    halves = np.where(np.isnan(array), bits >> 16 | 0x40, rounded)
+    return halves.astype("<u2").view(BFLOAT16)
 
 
 def tensor_from_numpy(array: ArrayLike, name: str = "") -> Tensor:
     """Make a Tensor of an array of any shape and of a bool, integer, float or string type.
 
-    Numbers travel as raw little-endian bytes, text (and bytes, which have to be UTF-8) as `strings`.
+    Numbers travel as raw little-endian bytes, text (and bytes, which have to be UTF-8) as `strings`. An array of
+    `BFLOAT16`, or of the bfloat16 of the package ml_dtypes, makes a tensor of DATA_TYPE_BF16.
 
     Raises:
         ValueError: the array's type cannot be sent.
@@ -113,6 +147,8 @@ def tensor_from_numpy(array: ArrayLike, name: str = "") -> Tensor:
     ([2, 3], 24)
     """
     array = np.asarray(array)
+    if array.dtype.name == "bfloat16":
+        array = array.view(BFLOAT16)
     data_type = data_type_of(array.dtype)
     tensor = Tensor(name=name, datatype=data_type, shape=array.shape)
     if data_type != DataType.DATA_TYPE_STRING:
@@ -129,7 +165,7 @@ def tensor_from_numpy(array: ArrayLike, name: str = "") -> Tensor:
 
 
 def numpy_from_tensor(tensor: Tensor) -> NDArray[Any]:
-    """Read a Tensor that `tensor_from_numpy` made: of raw elements, or of text.
+    """Read a Tensor that `tensor_from_numpy` made: of raw elements, or of text. One of DATA_TYPE_BF16 is made float32.
 
     Raises:
         ValueError: it has a type that is not known, or other elements than its shape says.
@@ -144,7 +180,7 @@ def numpy_from_tensor(tensor: Tensor) -> NDArray[Any]:
     size = len(tensor.strings) if is_text else len(tensor.raw) / dtype.itemsize
     if size != math.prod(tensor.shape) or min(tensor.shape, default=0) < 0:
         raise ValueError(f"tensor '{tensor.name}' of shape {format_shape(tensor.shape)} has {size:g} elements")
-    elements = text_array(tensor.strings) if is_text else np.frombuffer(tensor.raw, dtype)
+    elements = text_array(tensor.strings) if is_text else widened(np.frombuffer(tensor.raw, dtype))
     return elements.reshape(tensor.shape)
 
 

@@ -47,6 +47,26 @@ def fields(message: memoryview) -> Iterator[tuple[int, memoryview, memoryview]]:
         position = end
 
 
+def values_of(message: memoryview, number: int, *numbers: int) -> Iterator[memoryview]:
+    """Go through the values of a field, and of a field of theirs, and so on.
+
+    Raises:
+        DecodeError: it is no message.
+
+    >>> from headgate.v1 import Signature, TensorSpec
+    >>> message = Signature(inputs=[TensorSpec(name="a"), TensorSpec(name="b")]).SerializeToString()
+    >>> inputs, name = Signature.INPUTS_FIELD_NUMBER, TensorSpec.NAME_FIELD_NUMBER
+    >>> [bytes(value) for value in values_of(memoryview(message), inputs, name)]
+    [b'a', b'b']
+    """
+    for tag, _, value in fields(message):
+        if tag >> 3 == number:
+            if numbers:
+                yield from values_of(value, *numbers)
+            else:
+                yield value
+
+
 def detach(message: memoryview, number: int) -> tuple[bytes, list[memoryview]] | None:
     """Take all values of a length-delimited field out of a message; return what is left of it, and the values.
 

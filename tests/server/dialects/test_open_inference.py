@@ -281,7 +281,7 @@ class TestErrors:
              "input 'x' has shape [-1,2], the model takes [batch,2]; give the real size of every dimension"),
             (typed("price", "x", "FLOAT", [1, 2]), INVALID_ARGUMENT, "input 'x' has datatype 'FLOAT'; this server "),
             (with_raw(typed("price", "x", "BF16", [1, 2]), bytes(4)), INVALID_ARGUMENT,
-             "input 'x' has datatype 'BF16'; this server takes BOOL, "),
+             "input 'x' has type BF16, the model takes FP32 [batch,2]"),
             (typed("price", "x", "", [1, 2]), INVALID_ARGUMENT, "input 'x' has datatype ''; this server takes BOOL, "),
             (typed("price", "x", "FP32", [1, 2], "fp64_contents", [1, 2]), INVALID_ARGUMENT,
              "input 'x' of FP32 travels in fp32_contents, this one has fp64_contents"),

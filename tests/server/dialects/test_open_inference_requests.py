@@ -244,11 +244,3 @@ class TestEmpty:
         answer = infer(request)
         assert (answer.outputs[0].datatype, list(answer.outputs[0].shape)) == ("BYTES", [0, 1])
         assert list(answer.raw_output_contents) == [b""]
-
-    def test_only_the_first_size_can_be_0(self, infer, infer_request):
-        """onnxruntime's GRU, for one, aborts when it gets sequences of no steps."""
-        code, details = refusal(infer, infer_request("lengths", x=np.ones((2, 0), np.float32)))
-        assert (code, details) == (
-            INVALID_ARGUMENT,
-            "input 'x' has shape [2,0], the model takes [batch,any]; only the first size can be 0",
-        )

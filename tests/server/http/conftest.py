@@ -186,6 +186,8 @@ def http_repository(tmp_path_factory, write_model):
         "same_float16",
         "same_int64",
         "same_bool",
+        "same_bfloat16",
+        "wide",
     )
     for name in names:
         signature = SIGNATURES.get(name)

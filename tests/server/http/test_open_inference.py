@@ -1,5 +1,6 @@
 """The Open Inference Protocol over HTTP, beside the same over gRPC."""
 
+import base64
 import gzip
 import json
 import zlib
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 
 from headgate.server.http.messages import plain
+from headgate.v1.tensors import BFLOAT16, convert
 
 FLOWERS = np.array([[0.5, 2, 0, 9], [3, 0, 0, 9]], np.float32)
 
@@ -106,6 +108,7 @@ class TestInfer:
             ("same_bool", np.array([[True, False, True]]), "BOOL"),
             ("text", np.array([["né"]], object), "BYTES"),
             ("same_float", np.zeros((0, 3), np.float32), "FP32"),
+            ("wide", np.zeros((2, 0), np.float32), "FP32"),
         ],
     )
     def test_datatypes(self, service, model, array, datatype):
@@ -113,14 +116,22 @@ class TestInfer:
         assert output["datatype"] == datatype
         assert np.array(output["data"], array.dtype).reshape(output["shape"]).tolist() == array.tolist()
 
-    def test_half_precision_is_binary_only(self, service):
+    @pytest.mark.parametrize(("name", "datatype"), [("float16", "FP16"), ("bfloat16", "BF16")])
+    def test_half_precision_is_binary_only(self, service, name, datatype):
         array = np.array([[1, 2.5, -3]], np.float16)
-        body, headers = binary_body(array, "FP16", outputs=[{"name": "y", "parameters": {"binary_data": True}}])
-        answer = service.post("/v2/models/same_float16/infer", body, **headers)
+        if datatype == "BF16":
+            array = convert(array, BFLOAT16)[0]
+        path = f"/v2/models/same_{name}/infer"
+        body, headers = binary_body(array, datatype, outputs=[{"name": "y", "parameters": {"binary_data": True}}])
+        answer = service.post(path, body, **headers)
         assert answer.body.endswith(array.tobytes())
-        body, headers = binary_body(array, "FP16")
-        answer = service.post("/v2/models/same_float16/infer", body, **headers)
-        assert (answer.status, answer.error[:26]) == (400, "output 'y' is of FP16, whi")
+        body, headers = binary_body(array, datatype)
+        answer = service.post(path, body, **headers)
+        assert (answer.status, answer.error[:26]) == (400, f"output 'y' is of {datatype}, whi")
+        tensor = {"name": "x", "datatype": datatype, "shape": [1, 3], "data": [1, 2.5, -3]}
+        answer = service.post(path, {"inputs": [tensor]})
+        assert answer.status == 400
+        assert answer.error.endswith("FP16 and BF16 travel as binary data")
 
     def test_numbers_that_json_has_not(self, service):
         array = np.array([[np.nan, np.inf, -np.inf]], np.float32)
@@ -262,6 +273,13 @@ class TestAdministration:
         assert service.get("/v2/cudasharedmemory/status").json == []
         answer = service.post("/v2/cudasharedmemory/region/r/register", {"raw_handle": {"b64": "?"}, "byte_size": 8})
         assert (answer.status, answer.error[:26]) == (400, "'raw_handle' is no base64:")
+        region = {"raw_handle": {"b64": base64.b64encode(bytes(64)).decode()}, "byte_size": 8}
+        answer = service.post("/v2/cudasharedmemory/region/r/register", region)
+        assert (answer.status, answer.error[:47]) == (501, "no model of this server runs on a CUDA device, ")
+        answer = service.get("/v2/cudasharedmemory/region/r/status")
+        assert (answer.status, answer.error[:41]) == (404, "there is no CUDA shared memory region 'r'")
+        assert service.post("/v2/cudasharedmemory/region/r/unregister").json == {}
+        assert service.post("/v2/cudasharedmemory/unregister").json == {}
 
     def test_settings(self, service):
         log = service.get("/v2/logging").json
