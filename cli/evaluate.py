@@ -119,13 +119,13 @@ def _print_tables(found: "HeadEvaluation") -> None:
 
     from headgate.cli.signatures import print_sections
     from headgate.cli.tables import print_table
-    from headgate.exporter.evaluation.report import invalid_rows_in_words
+    from headgate.exporter.evaluation.report import warnings_of
     from headgate.exporter.evaluation.results import number_in_words
 
     console = Console()
     console.print(Text(f"{found.head}: {found.kind}, {found.rows} rows", style="bold"))
-    if found.invalid_rows:
-        console.print(Text(invalid_rows_in_words(found), style="yellow"))
+    for warning in warnings_of(found):
+        console.print(Text(warning, style="yellow"))
     print_sections({name: [number_in_words(value)] for name, value in found.scores.metrics.items()})
     for table in found.scores.tables:
         print_table(table)

@@ -6,7 +6,7 @@ from typing import Any
 from google.protobuf.message import Message
 
 from headgate.decoders.heads import enum_name
-from headgate.v1 import Activation, Calibration, Conformal, Head, ProbabilityCalibration, TargetScaling
+from headgate.v1 import Activation, Calibration, Conformal, Head, ProbabilityCalibration, TargetScaling, ThresholdChoice
 from headgate.v1.input_meanings import abridged
 
 #: What stands in bytes: float32.
@@ -136,7 +136,7 @@ def describe_fitting(head: Head) -> list[str]:
     >>> from headgate.v1 import ThresholdChoice
     >>> choice = ThresholdChoice(criterion="f1", threshold=0.31, precision=0.9, recall=0.8)
     >>> describe_fitting(Head(name="ill", calibration=Calibration(rows=500, data_sha256="5e1f", thresholds=[choice])))
-    ['ill: on 500 rows, SHA-256 5e1f', 'ill: threshold 0.31 by f1; precision 0.9, recall 0.8']
+    ['ill: on 500 rows, SHA-256 5e1f', 'ill: threshold 0.31 by f1; precision 0.9, recall 0.8 where it was chosen']
     """
     fitted = head.calibration
     facts = [f"on {fitted.rows} rows, SHA-256 {fitted.data_sha256}"] if fitted.rows else []
@@ -149,9 +149,15 @@ def describe_fitting(head: Head) -> list[str]:
         for entry in fitted.conformal.levels
     ]
     thresholds = [
-        f"threshold {f'of {choice.label} ' * bool(choice.label)}{choice.threshold:.3g} by {choice.criterion}; "
-        f"precision {choice.precision:.3g}, recall {choice.recall:.3g}"
-        f"{f' on {choice.rows} rows, SHA-256 {choice.data_sha256}' * bool(choice.rows)}"
+        f"threshold {f'of {choice.label} ' * bool(choice.label)}{choice.threshold:.3g} by {choice.criterion}"
+        f"{_reached(choice)}{f' on {choice.rows} rows, SHA-256 {choice.data_sha256}' * bool(choice.rows)}"
         for choice in fitted.thresholds
     ]
     return [f"{head.name}: {line}" for line in (*([", ".join(facts)] if facts else []), *margins, *thresholds)]
+
+
+def _reached(choice: ThresholdChoice) -> str:
+    """Write what a threshold led to on the rows that chose it; nothing where these were usual ones alone."""
+    if not choice.recall:
+        return ""
+    return f"; precision {choice.precision:.3g}, recall {choice.recall:.3g} where it was chosen"

@@ -54,6 +54,10 @@ def predict(
     probabilities: Annotated[
         bool, typer.Option("--probabilities", help="The probabilities of all labels too.")
     ] = False,
+    entropy: Annotated[bool, typer.Option("--entropy", help="Multiclass: the entropy of each row too.")] = False,
+    margin: Annotated[
+        bool, typer.Option("--margin", help="Multiclass: how far the best label is ahead of the next too.")
+    ] = False,
     groups: Annotated[bool, typer.Option("--groups", help="The scores of groups of labels too.")] = False,
     level: Annotated[
         float | None,
@@ -110,6 +114,8 @@ def predict(
                 top_k=top_k,
                 threshold=threshold,
                 include_probabilities=probabilities,
+                include_entropy=entropy,
+                include_margin=margin,
                 include_groups=groups,
                 confidence_level=level,
                 half_precision=half_precision,
@@ -167,11 +173,14 @@ def _print_table(predictions: "Predictions", signature: "Signature") -> None:
 def _cell(values: dict[str, Any] | None, labels: list[str]) -> str:
     from headgate.client.rows import describe_row
 
-    text = describe_row(values)
-    if values is not None and "probabilities" in values:
+    lines, values = [describe_row(values)], values or {}
+    if "probabilities" in values:
         each = zip(labels, values["probabilities"], strict=True)
-        text += "\nall: " + ", ".join(f"{label} {probability:.4g}" for label, probability in each)
-    return text
+        lines.append("all: " + ", ".join(f"{label} {probability:.4g}" for label, probability in each))
+    if "groups" in values:
+        lines.append("groups: " + ", ".join(f"{group['label']} {group['score']:.4g}" for group in values["groups"]))
+    lines += [f"{name}: {values[name]:.4g}" for name in ("entropy", "margin") if name in values]
+    return "\n".join(lines)
 
 
 def _labels(head: "Head") -> list[str]:

@@ -16,7 +16,8 @@ def stage_bar(stages: Sequence[str], titles: dict[str, str]) -> Iterator[Callabl
 
     Args:
         stages: all of them, in their order.
-        titles: what to call them; default: as they are called.
+        titles: what to call them; default: as they are called. What a stage says of its parts, "stage: part", is shown
+            after its title.
     """
     with _bar() as bar:
         if bar is None:
@@ -24,9 +25,10 @@ def stage_bar(stages: Sequence[str], titles: dict[str, str]) -> Iterator[Callabl
             return
         task = bar.add_task(titles.get(stages[0], stages[0]), total=len(stages))
 
-        def begin(stage: str) -> None:
+        def begin(said: str) -> None:
+            stage, colon, part = said.partition(": ")
             done = stages.index(stage) if stage in stages else None
-            bar.update(task, description=titles.get(stage, stage), completed=done)
+            bar.update(task, description=f"{titles.get(stage, stage)}{colon}{part}", completed=done)
 
         yield begin
 
@@ -53,7 +55,8 @@ def _bar() -> "Iterator[Progress | None]":
 
     columns = (
         SpinnerColumn(),
-        TextColumn("{task.description}"),
+        # Names of heads may hold what rich takes for markup.
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),

@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Sequence
+from math import nan
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -232,13 +233,19 @@ def _print_tables(
         print_table(
             Table(f"{title}: what thresholds lead to; {costs}", comparison.table.header, comparison.table.lines)
         )
-        lines = [(choice.criterion, choice.threshold, choice.precision, choice.recall) for choice in comparison.choices]
+        # Of a percentile of usual rows alone they are not known.
+        lines = [
+            (choice.criterion, choice.threshold, *((choice.precision, choice.recall) if choice.recall else (nan, nan)))
+            for choice in comparison.choices
+        ]
         if lines:
             header = ("criterion", "threshold", "precision", "recall")
             print_table(Table(f"{title}: what criteria choose", header, lines))
         for refusal in dict.fromkeys(comparison.refusals.values()):
             refused = ", ".join(name for name, reason in comparison.refusals.items() if reason == refusal)
             Console().print(Text(f"{refused}: {refusal}"))
+    if any(comparison.choices for _, comparison in compared):
+        Console().print(Text("Precision and recall are those of the rows that choose: expect a little less of others."))
 
 
 def _titled(head: str, label: str) -> str:

@@ -95,7 +95,7 @@ def field_value(field: Any, value: Any, where: str) -> Any:
     """Convert a value to what a field of a message takes, or raise HeadInferenceError.
 
     Lists and arrays are taken for repeated fields, also one value alone; for text whatever `str` makes of it; for
-    enums their names without the prefix, in any case; for messages dictionaries; for bytes arrays, as float32.
+    enums their names, with or without the prefix, in any case; for messages dictionaries; for bytes arrays, as float32.
 
     Args:
         field: of a message in head.proto.
@@ -156,8 +156,10 @@ def _element(field: Any, value: Any, where: str) -> Any:
         expected = f"a dictionary with {listed(field.message_type.fields_by_name)}{scaler}"
     elif field.type == field.TYPE_ENUM:
         names = enum_names(field)
-        if isinstance(value, str) and value.lower() in names:
-            return names[value.lower()]
+        # As head.proto spells them, too, which is what errors of decoders name.
+        name = value.lower().removeprefix(_enum_prefix(field).lower()) if isinstance(value, str) else value
+        if name in names:
+            return names[name]
         if isinstance(value, int) and not isinstance(value, bool) and value in names.values():
             return value
         expected = f"{listed(names)}, or leave it out"
@@ -180,9 +182,12 @@ def _element(field: Any, value: Any, where: str) -> Any:
 
 def enum_names(field: Any) -> dict[str, int]:
     """Return the values of an enum by their names in lower case, without the prefix and without the unset one."""
-    values = field.enum_type.values
-    prefix = values[0].name.removesuffix("UNSPECIFIED")
-    return {value.name.removeprefix(prefix).lower(): value.number for value in values[1:]}
+    prefix = _enum_prefix(field)
+    return {value.name.removeprefix(prefix).lower(): value.number for value in field.enum_type.values[1:]}
+
+
+def _enum_prefix(field: Any) -> str:
+    return str(field.enum_type.values[0].name.removesuffix("UNSPECIFIED"))
 
 
 def _bytes(field: Any, value: Any, where: str) -> bytes:

@@ -62,6 +62,7 @@ def build_heads(
     """
     said = _settings_by_output(traced, settings or {})
     further = {fields[name] for fields in said.values() if fields for name in _FURTHER_OUTPUTS if name in fields}
+    further |= set(traced.masks.values())
     notes: list[str] = []
     questions: dict[str, str] = {}
     drafts: dict[str, dict[str, Any]] = {}
@@ -91,6 +92,12 @@ def build_heads(
     for spec in traced.outputs:
         if spec.name in drafts:
             _complete(spec, drafts[spec.name], image, notes)
+            if mask := traced.masks.get(spec.name):
+                drafts[spec.name]["mask_output"] = mask
+                notes.append(
+                    f"output '{mask}' is the mask that Keras has of output '{spec.name}': answers leave out steps "
+                    "that are filled in"
+                )
             heads.append(_finish(spec, traced.outputs, drafts[spec.name], calibrating))
     names = [head.name for head in heads]
     for name in names:
@@ -110,10 +117,16 @@ def _settings_by_output(traced: TracedModel, settings: Mapping[str, HeadSetting]
             )
         return outputs[name]
 
+    # What a heads.toml that was written for them calls masks that are no outputs yet.
+    masks = {f"{name}_mask" for name, mask in traced.masks.items() if not mask} - set(outputs)
     said: dict[str, dict[str, Any] | None] = {}
     for key, setting in settings.items():
+        if key in masks:
+            continue
         output = resolve("a head is declared for", key)
         fields = fields_of(output, setting)
+        if fields and fields.get("mask_output") in masks:
+            del fields["mask_output"]
         for name in _FURTHER_OUTPUTS:
             if fields and fields.get(name):
                 fields[name] = resolve(f"output '{output}': {name} is", str(fields[name]))
@@ -219,6 +232,17 @@ def _complete(spec: TensorSpec, draft: dict[str, Any], image: tuple[int, int] | 
             draft["stride"] = stride
 
 
+def unread_masks(heads: Sequence[Head], traced: TracedModel) -> list[str]:
+    """Return the outputs whose Keras mask their heads would read, were it an output, since nothing else tells them."""
+    return [
+        head.output
+        for head in heads
+        if head.HasField("sequence_tags")
+        and not (head.sequence_tags.mask_output or head.sequence_tags.padding_label)
+        and traced.masks.get(head.output) == ""
+    ]
+
+
 def _image_size(traced: TracedModel) -> tuple[int, int] | None:
     """Return the height and the width of the image that the model takes; None where there is not one of fixed size."""
     shapes = {spec.name: list(spec.shape) for spec in traced.inputs}
@@ -244,6 +268,10 @@ def _finish(spec: TensorSpec, outputs: Sequence[TensorSpec], draft: Mapping[str,
     try:
         decoder_for(checked, outputs)
     except HeadError as error:
-        hint = "; of a reconstruction give reconstructed_input and reconstruction_error"
-        raise HeadInferenceError(f"{error}{hint * (kind == 'anomaly' and error.field == 'output')}") from error
+        hint = ""
+        if kind == "anomaly" and error.field == "output":
+            hint = "; of a reconstruction give reconstructed_input and reconstruction_error"
+        elif error.field in {f"{kind}.{name}" for name in KINDS[kind]} - {f"{kind}.{name}" for name in own}:
+            hint = f"; say it in table [{spec.name}] of a heads.toml, or in Python in the output's dictionary"
+        raise HeadInferenceError(f"{error}{hint}") from error
     return head

@@ -11,15 +11,17 @@ _log = logging.getLogger("headgate.exporter")
 
 
 class Stages:
-    """Tells a listener which stage begins, and keeps the seconds of each.
+    """Tells a listener which stage begins, and which part of a long one, and keeps the seconds of each.
 
     >>> stages = Stages(print)
     >>> stages.begin("load")
     load
-    >>> stages.begin("convert")
-    convert
+    >>> stages.begin("calibrate")
+    calibrate
+    >>> stages.go_on("head 'digit'")
+    calibrate: head 'digit'
     >>> list(stages.end())
-    ['load', 'convert']
+    ['load', 'calibrate']
     """
 
     def __init__(self, listener: Callable[[str], None] | None = None) -> None:
@@ -34,6 +36,11 @@ class Stages:
         _log.info("stage: %s", stage)
         if self._listener is not None:
             self._listener(stage)
+
+    def go_on(self, part: str) -> None:
+        """Tell which part of the stage that runs begins, or has ended."""
+        if self._listener is not None and self._running is not None:
+            self._listener(f"{self._running[0]}: {part}")
 
     def end(self) -> dict[str, float]:
         """End the stage that runs, and return the seconds of each so far."""

@@ -12,6 +12,7 @@ from headgate.client.rows import plain_rows
 from headgate.decoders import DecodeOptions, decoder_for
 from headgate.exporter.head_settings import KINDS
 from headgate.exporter.libraries import quiet, require_libraries, silent_tensorflow
+from headgate.v1 import PredictOptions
 from headgate.v1.tensors import NUMPY_DTYPES
 
 require_libraries()
@@ -77,6 +78,15 @@ def test_all_fields_are_explained(kind):
         field for field in KINDS[kind] if f"`{field}" not in SECTIONS[kind] and f"\n{field} =" not in SECTIONS[kind]
     ]
     assert not missing
+
+
+def test_all_options_of_requests_are_explained():
+    sections = [section for name, section in SECTIONS.items() if name != "Declaring heads"]
+    options = {field.name for field in PredictOptions.DESCRIPTOR.fields} - {"heads"}
+    told = " ".join(
+        line for section in sections for line in re.findall(r"[Rr]equests[: ].*?(?=\n- |\n\n)", section, re.S)
+    )
+    assert {option for option in options if f"`{option}`" not in told} == set()
 
 
 def test_the_example_in_python_and_its_file_say_the_same(tmp_path, monkeypatch):

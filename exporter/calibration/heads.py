@@ -1,6 +1,6 @@
 """Heads with what is fitted for them on held-out data."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,12 @@ _CALIBRATED = ("binary", "multilabel", "multiclass", "regression", "count", "mea
 
 
 def calibrate_heads(
-    path: Path, heads: Sequence[Head], outputs: Sequence[TensorSpec], data: LabelledData, plan: CalibrationPlan
+    path: Path,
+    heads: Sequence[Head],
+    outputs: Sequence[TensorSpec],
+    data: LabelledData,
+    plan: CalibrationPlan,
+    progress: Callable[[str], None] = lambda part: None,
 ) -> tuple[list[Head], list[str]]:
     """Fit on what an exported model answers to held-out data.
 
@@ -34,6 +39,8 @@ def calibrate_heads(
         data: the held-out rows; heads without targets in it stay as they are, but for anomaly heads, whose rows are
             taken for usual ones then.
         plan: what is to be fitted.
+        progress: called with what of the data has gone through the model, at each percent, and with each head that is
+            fitted then.
 
     Returns:
         The heads, and notes for the user, one sentence each.
@@ -45,7 +52,7 @@ def calibrate_heads(
     targets = {head.name: head_targets for head in heads if (head_targets := _targets_of(head, data)) is not None}
     # Others may be large, and all rows are kept.
     read = {name for head in heads if head.name in targets for name in decoder_for(_bare(head), outputs).reads}
-    answers = run_in_batches(open_session(path), sorted(read), data.inputs)
+    answers = run_in_batches(open_session(path), sorted(read), data.inputs, _each_percent(progress))
     provenance = Calibration(
         data_sha256=fingerprint(data),
         fitted_at=utc_now(),
@@ -62,6 +69,7 @@ def calibrate_heads(
                 raise CalibrationError(f"{error}; the calibration data has no targets for it") from error
             calibrated.append(head)
             continue
+        progress(f"head '{head.name}'")
         held_out = HeldOut(outputs, answers, targets[head.name])
         fitted, remarks = calibrate_head(head, held_out, plan, criteria.get(head.name))
         if fitted.HasField("calibration"):
@@ -122,6 +130,20 @@ def calibrate_head(
     except CalibrationError as error:
         raise CalibrationError(f"head '{head.name}': {error}") from error
     return fitted, notes
+
+
+def _each_percent(progress: Callable[[str], None]) -> Callable[[int, int], None]:
+    """Return what tells how many rows are done, but no more often than anyone wants to know."""
+    last = -1
+
+    def rows_done(done: int, rows: int) -> None:
+        nonlocal last
+        percent = 100 * done // rows
+        if percent > last:
+            last = percent
+            progress(f"{percent} % of {rows} rows")
+
+    return rows_done
 
 
 def _targets_of(head: Head, data: LabelledData) -> NDArray[Any] | None:

@@ -3,15 +3,17 @@
 import numpy as np
 
 from headgate.exporter.calibration.conformal import (
+    DEFAULT_LEVELS,
     answered_level,
     aps_scores,
     conformal_quantiles,
     lac_scores,
     possible_levels,
+    rows_for,
 )
 from headgate.exporter.calibration.held_out import HeldOut
 from headgate.exporter.calibration.plan import CalibrationPlan
-from headgate.exporter.calibration.probabilities import SEED, ModelProbabilities, choose_scaling
+from headgate.exporter.calibration.probabilities import LEAST_ROWS, SEED, ModelProbabilities, choose_scaling
 from headgate.exporter.calibration.thresholds import choose_threshold
 from headgate.exporter.errors import CalibrationError, listed
 from headgate.v1 import Conformal, ConformalLevel, Head
@@ -76,8 +78,11 @@ def fit_multiclass(head: Head, data: HeldOut, plan: CalibrationPlan, wanted_leve
     except CalibrationError as error:
         if not is_scaled:
             raise
+        highest = max(DEFAULT_LEVELS[:1] if plan.confidence_levels is None else plan.confidence_levels)
+        least = max(2 * LEAST_ROWS - 1, 2 * rows_for(highest))
+        advice = f": give {least} in all, or" if len(data) < least else ", unless"
         raise CalibrationError(
-            f"{error} (of {len(data)} rows {len(scaled)} scale probabilities and {len(others)} make sets, unless "
+            f"{error} (of {len(data)} rows {len(scaled)} scale probabilities and {len(others)} make sets{advice} "
             "calibration_method='none')"
         ) from None
     adaptive = plan.prediction_sets == "aps"

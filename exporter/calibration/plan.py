@@ -11,8 +11,11 @@ from headgate.v1 import Head
 CalibrationMethod = Literal["auto", "temperature", "platt", "isotonic", "none"]
 SetMethod = Literal["aps", "lac"]
 
-#: The kinds of head that have thresholds to choose.
+#: The kinds of head that have thresholds to choose, probabilities to scale, sets of labels, and intervals.
 _DECIDING = ("binary", "multilabel", "anomaly")
+_PROBABLE = ("binary", "multiclass", "multilabel")
+_WITH_SETS = ("multiclass",)
+_WITH_LEVELS = ("regression", "count", "mean_variance", "quantile", *_WITH_SETS)
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,24 @@ class CalibrationPlan:
             raise CalibrationError(
                 f"confidence_levels={levels!r} are no levels; give numbers between 0 and 1, such as 0.9"
             )
+
+    def check_used(self, heads: Sequence[Head]) -> None:
+        """Raise CalibrationError where something is asked for that none of the heads to be calibrated has.
+
+        Args:
+            heads: those that the held-out data has targets for.
+        """
+        kinds = {str(head.WhichOneof("kind")) for head in heads}
+        for argument, is_given, of in (
+            (f"calibration_method={self.method!r}", self.method not in ("auto", "none"), _PROBABLE),
+            ("confidence_levels=", self.confidence_levels is not None, _WITH_LEVELS),
+            (f"prediction_sets={self.prediction_sets!r}", self.prediction_sets != "aps", _WITH_SETS),
+        ):
+            if is_given and not kinds & set(of):
+                raise CalibrationError(
+                    f"{argument} is for heads of kind {listed(of, ' or ')}, and the calibration data has targets for "
+                    f"{listed(sorted(kinds)) or 'none'}; leave it out"
+                )
 
     def criteria_of(self, heads: Sequence[Head]) -> dict[str, str]:
         """Return the criterion of each head whose threshold is to be chosen.

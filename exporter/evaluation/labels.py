@@ -24,7 +24,14 @@ from headgate.exporter.evaluation.decisions import (
 )
 from headgate.exporter.evaluation.results import Chart, Matrix, Scores, Series, Table
 from headgate.exporter.evaluation.scorer import Decode, Ranking, Scorer
-from headgate.v1.columns import BinaryColumns, FloatArray, MulticlassColumns, MultilabelColumns, OrdinalColumns
+from headgate.v1.columns import (
+    BinaryColumns,
+    BoolArray,
+    FloatArray,
+    MulticlassColumns,
+    MultilabelColumns,
+    OrdinalColumns,
+)
 
 
 class BinaryScorer(Scorer):
@@ -116,13 +123,10 @@ class MulticlassScorer(Scorer):
         if self.kind.top_k > 1:
             best = np.argsort(-probabilities, axis=1, kind="stable")[:, : self.kind.top_k]
             found[f"top_{self.kind.top_k}_accuracy"] = float(((best == targets[:, None]).any(axis=1) & valid).mean())
-        areas = [
-            ranking_areas(truth[valid], scores[valid])
-            for truth, scores in zip(is_label.T, probabilities.T, strict=True)
-        ]
+        is_label, probabilities = is_label[valid], probabilities[valid]
+        areas = _areas(is_label, probabilities)
         found["roc_auc"], found["pr_auc"] = (nan_mean(column) for column in zip(*areas, strict=True))
         table = label_table(labels, targets[~abstained], decided[~abstained], areas)
-        is_label, probabilities = is_label[valid], probabilities[valid]
         found |= metrics_of_probabilities(probabilities, is_label, exclusive=True)
         best_scores, is_right = probabilities.max(axis=1, initial=0), targets[valid] == decided[valid]
         confusions, matrices = confusion(labels, targets[~abstained], decided[~abstained])
@@ -201,12 +205,13 @@ class MultilabelScorer(Scorer):
 
 
 class OrdinalScorer(Scorer):
-    """Scores ordinal heads; invalid rows are wrong decisions, and have no part in errors of ranks."""
+    """Scores ordinal heads; invalid rows are wrong decisions, and have no part in errors of ranks and probabilities."""
 
     def _add(self, columns: Any, decode: Decode, targets: NDArray[np.int64]) -> None:
         assert isinstance(columns, OrdinalColumns)
         self._check_shape(targets, (len(columns),))
-        self._keep(targets=targets, decided=columns.ranks.astype(np.int64))
+        assert columns.probabilities is not None
+        self._keep(targets=targets, decided=columns.ranks.astype(np.int64), probabilities=columns.probabilities)
 
     def _scores(self) -> Scores:
         from sklearn import metrics
@@ -219,7 +224,23 @@ class OrdinalScorer(Scorer):
             found["rank_mae"] = float(metrics.mean_absolute_error(targets[valid], decided[valid]))
             found["quadratic_weighted_kappa"] = _kappa(targets[valid], decided[valid], len(labels))
         table, matrices = confusion(labels, targets, decided)
-        return Scores(found, [table], matrices)
+        targets, decided, probabilities = targets[valid], decided[valid], self._all("probabilities")[valid]
+        is_label = targets[:, None] == np.arange(len(labels))
+        areas = _areas(is_label, probabilities)
+        found["roc_auc"], found["pr_auc"] = (nan_mean(column) for column in zip(*areas, strict=True))
+        found |= metrics_of_probabilities(probabilities, is_label, exclusive=True)
+        best, is_right = probabilities.max(axis=1, initial=0), probabilities.argmax(axis=1) == targets
+        figures: list[Chart | Matrix] = [
+            reliability_chart("Reliability of the most probable label", best, is_right),
+            *matrices,
+            *ranking_charts(labels, is_label, probabilities),
+        ]
+        return Scores(found, [table], figures)
+
+
+def _areas(is_label: BoolArray, probabilities: FloatArray) -> list[tuple[float, float]]:
+    """Return the areas of `ranking_areas` for each label against all others."""
+    return [ranking_areas(truth, scores) for truth, scores in zip(is_label.T, probabilities.T, strict=True)]
 
 
 def _mean(sizes: NDArray[np.int64]) -> float:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from headgate.decoders import DecodeOptions, Decoder, HeadError, decoder_for
+from headgate.exporter.calibration.held_out import fingerprint
 from headgate.exporter.errors import EvaluationError, listed, reason_of
 from headgate.exporter.evaluation.anomalies import AnomalyScorer
 from headgate.exporter.evaluation.boxes import DetectionScorer
@@ -139,6 +140,10 @@ def evaluate_model(
             one.name: _SCORERS[str(one.WhichOneof("kind"))](one, model.decoders[one.name], settings) for one in heads
         }
         _run(model, data, scorers, settings, progress)
+        if any(one.HasField("calibration") for one in heads):
+            data_sha256 = fingerprint(data)
+            for scorer in scorers.values():
+                scorer.data_sha256 = data_sha256
     except ValueError as error:
         if isinstance(error, EvaluationError):
             raise

@@ -46,25 +46,29 @@ def report_of(title: str, facts: Mapping[str, Sequence[str]], evaluations: Seque
     )
 
 
-def invalid_rows_in_words(evaluation: HeadEvaluation) -> str:
-    """Name the rows for which the model gave NaN; "" without any.
+def warnings_of(evaluation: HeadEvaluation) -> list[str]:
+    """Name the rows for which the model gave NaN, and say where the head was fitted to the rows that it is judged on.
 
     >>> from headgate.exporter.evaluation.results import Scores
-    >>> invalid_rows_in_words(HeadEvaluation("price", "regression", 9, [2, 5], Scores({})))
-    '2 of 9 rows are invalid: 2, 5'
+    >>> for warning in warnings_of(HeadEvaluation("price", "regression", 9, [2, 5], Scores({}), True)):
+    ...     print(warning)
+    2 of 9 rows are invalid: 2, 5
+    these rows calibrated the head, or chose its threshold: it looks better on them than it is
     """
-    rows = evaluation.invalid_rows
-    if not rows:
-        return ""
-    named = ", ".join(map(str, rows[:_NAMED_ROWS])) + (", ..." if len(rows) > _NAMED_ROWS else "")
-    return f"{len(rows)} of {evaluation.rows} rows are invalid: {named}"
+    rows, warnings = evaluation.invalid_rows, []
+    if rows:
+        named = ", ".join(map(str, rows[:_NAMED_ROWS])) + (", ..." if len(rows) > _NAMED_ROWS else "")
+        warnings.append(f"{len(rows)} of {evaluation.rows} rows are invalid: {named}")
+    if evaluation.is_calibration_data:
+        warnings.append("these rows calibrated the head, or chose its threshold: it looks better on them than it is")
+    return warnings
 
 
 def _head(evaluation: HeadEvaluation) -> Iterator[str]:
     yield f"<h2>{escape(evaluation.head)}</h2>"
     yield f"<p>{escape(evaluation.kind)}, {evaluation.rows} rows</p>"
-    if evaluation.invalid_rows:
-        yield f'<p class="warning">{escape(invalid_rows_in_words(evaluation))}</p>'
+    for warning in warnings_of(evaluation):
+        yield f'<p class="warning">{escape(warning)}</p>'
     scores = evaluation.scores
     yield _table(Table("metrics", ("metric", "value"), list(scores.metrics.items())))
     yield from (_picture(figure) for figure in scores.figures)

@@ -91,6 +91,7 @@ class HeadEvaluation:
         rows: how many there were.
         invalid_rows: for which the model gave NaN; how they count is said with each metric in docs/evaluation.md.
         scores: what was found.
+        is_calibration_data: whether these are the rows that the head was calibrated on, or its threshold chosen.
     """
 
     head: str
@@ -98,6 +99,7 @@ class HeadEvaluation:
     rows: int
     invalid_rows: list[int]
     scores: Scores = field(repr=False)
+    is_calibration_data: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """Return all numbers in a form that JSON can hold: None for infinite ones, and where the data do not tell."""
@@ -108,6 +110,7 @@ class HeadEvaluation:
                 "kind": self.kind,
                 "rows": self.rows,
                 "invalid_rows": self.invalid_rows,
+                "is_calibration_data": self.is_calibration_data,
                 "metrics": self.scores.metrics,
                 "tables": tables,
             }

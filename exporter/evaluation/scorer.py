@@ -54,7 +54,10 @@ class Scorer(ABC):
     Attributes:
         options: what is asked of the decoder.
         levels: the confidence levels that intervals or sets are made for.
+        data_sha256: of the data that the batches are taken from, as `ThresholdChoice` has it; empty where nobody says.
     """
+
+    data_sha256 = ""
 
     def __init__(self, head: Head, decoder: Decoder, settings: EvaluationSettings) -> None:
         """Prepare for batches.
@@ -89,7 +92,11 @@ class Scorer(ABC):
     def evaluation(self) -> HeadEvaluation:
         """Return what all batches together tell."""
         kind = str(self.head.WhichOneof("kind"))
-        return HeadEvaluation(self.head.name, kind, self._rows, self._invalid_rows, self._scores())
+        calibration = self.head.calibration
+        seen = {calibration.data_sha256, *(choice.data_sha256 for choice in calibration.thresholds)} - {""}
+        return HeadEvaluation(
+            self.head.name, kind, self._rows, self._invalid_rows, self._scores(), self.data_sha256 in seen
+        )
 
     def rankings(self) -> list[Ranking]:
         """Return what each of the head's thresholds is to separate; nothing for a kind without."""

@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -65,14 +65,27 @@ def in_batches(inputs: Arrays) -> Iterator[Arrays]:
         yield {name: array[start : start + _BATCH_ROWS] for name, array in inputs.items()}
 
 
-def run_in_batches(session: Any, outputs: Sequence[str], inputs: Arrays) -> Arrays:
+def run_in_batches(
+    session: Any, outputs: Sequence[str], inputs: Arrays, progress: Callable[[int, int], None] = lambda done, rows: None
+) -> Arrays:
     """Return what a model answers to any number of rows: its outputs by name.
+
+    Args:
+        session: of onnxruntime.
+        outputs: the names of those to compute.
+        inputs: by name, [rows, ...].
+        progress: called after each batch with the rows that have run, and with how many there are.
 
     Raises:
         VerificationError: onnxruntime fails.
     """
-    try:
-        parts = [session.run(list(outputs), batch) for batch in in_batches(inputs)]
-    except Exception as error:
-        raise VerificationError(f"onnxruntime fails on the data that was handed over: {reason_of(error)}") from error
+    rows, parts = len(next(iter(inputs.values()))), []
+    for batch in in_batches(inputs):
+        try:
+            parts.append(session.run(list(outputs), batch))
+        except Exception as error:
+            raise VerificationError(
+                f"onnxruntime fails on the data that was handed over: {reason_of(error)}"
+            ) from error
+        progress(min(len(parts) * _BATCH_ROWS, rows), rows)
     return {name: np.concatenate(column) for name, column in zip(outputs, zip(*parts, strict=True), strict=True)}

@@ -44,6 +44,8 @@ class TracedModel:
             `headgate.exporter.conversion.large_weights`).
         lookups: the Keras layers that look values up, by the tensors in `function` that stand for their tables.
         call: runs the model itself on tensors in the order of `inputs`, eagerly and in inference mode.
+        masks: for each output that Keras has a mask of, as of `mask_zero`, the output that holds it; "" where that was
+            not asked for.
     """
 
     name: str
@@ -57,6 +59,7 @@ class TracedModel:
     large_variables: list[Any]
     lookups: dict[str, Any]
     call: Callable[..., list[Any]]
+    masks: dict[str, str]
 
     @cached_property
     def nodes(self) -> GraphNodes:
@@ -87,6 +90,7 @@ def trace(
     examples: Examples = None,
     *,
     reconstructions: Mapping[str, Reconstruction] | None = None,
+    masks: Sequence[str] = (),
     large_bytes: int = LARGE_BYTES,
 ) -> TracedModel:
     """Trace a built model in inference mode.
@@ -101,6 +105,7 @@ def trace(
         examples: tell the types of a subclassed model's inputs, which Keras does not record (default floating point),
             and their shapes where it takes several arguments.
         reconstructions: the outputs, by any of their names, that are replaced by how far they are from an input.
+        masks: outputs that Keras has a mask of, which becomes a further output `<name>_mask`, not 0 for real steps.
         large_bytes: weights of at least so many bytes become inputs of the function.
 
     Raises:
@@ -117,6 +122,7 @@ def trace(
     tensor_specs = [leaf for leaf in keras.tree.flatten(entry.arguments) if isinstance(leaf, tf.TensorSpec)]
     specs = [_input_spec(name, spec) for name, spec in zip(names, tensor_specs, strict=True)]
     aliases: dict[str, set[str]] = {}
+    found_masks: dict[str, str] = {}
     assigned: set[int] = set()
     large = large_variables(entry.layers, large_bytes)
 
@@ -126,11 +132,18 @@ def trace(
             lambda leaf: next(remaining) if isinstance(leaf, tf.TensorSpec) else leaf, entry.arguments
         )
         result = keras.tree.flatten_with_path(entry.call(*args, **kwargs))
-        aliases.update(_aliases([path for path, _ in result], entry.output_names, names))
+        found = _aliases([path for path, _ in result], entry.output_names, names)
         outputs = [output for _, output in result]
+        masked = {name: output for name, output in zip(found, outputs, strict=True) if _mask_of(output) is not None}
+        found_masks.update(dict.fromkeys(masked, ""))
         if reconstructions:
             inputs = dict(zip(names, tensors, strict=True))
-            outputs = replace_by_errors(outputs, list(aliases.values()), inputs, reconstructions)
+            outputs = replace_by_errors(outputs, list(found.values()), inputs, reconstructions)
+        for name in masks:
+            [found_masks[name]] = unique_names([f"{name}_mask"], taken=[*names, *found])
+            found[found_masks[name]] = {found_masks[name]}
+            outputs.append(_mask_of(masked[name]))
+        aliases.update(found)
         return [_served(output) for output in outputs]
 
     def flat_call(*tensors: Any) -> list[Any]:
@@ -182,6 +195,7 @@ def trace(
         large_variables=large,
         lookups=_lookups(entry.layers, function),
         call=call,
+        masks=found_masks,
     )
 
 
@@ -211,6 +225,11 @@ def _lookups(layers: Iterable[Any], function: Any) -> dict[str, Any]:
         if type(layer).__name__ in ("StringLookup", "IntegerLookup") and not layer.invert
     }
     return {inner.name: owners[id(outer)] for outer, inner in function.graph.captures if id(outer) in owners}
+
+
+def _mask_of(output: Any) -> Any:
+    # As keras.src.backend.get_keras_mask does; Keras has no public way.
+    return getattr(output, "_keras_mask", None)
 
 
 def _served(output: Any) -> Any:

@@ -88,10 +88,18 @@ def test_calibration_on_held_out_data(run, refused, keras_files, tmp_path):
     assert heads["price"]["calibration"]["conformal"]["method"] == "METHOD_ABSOLUTE"
     assert heads["sold"]["binary"]["threshold"] == heads["sold"]["calibration"]["thresholds"][0]["threshold"]
     assert "threshold" in run("inspect", tmp_path / "models" / "house").out
+    # Whoever measures on the same rows is told; on others there is nothing to tell.
+    np.savez(tmp_path / "test.npz", area=area[::-1], rooms=rooms, price=200 * area + 50 * rooms, sold=sold)
+    seen = [run("evaluate", tmp_path / "models" / "house", tmp_path / f"{name}.npz") for name in ("held_out", "test")]
+    assert [one.out.count("looks better on them than it is") for one in seen] == [2, 0]
+    facts = json.loads(run("evaluate", tmp_path / "models" / "house", tmp_path / "held_out.npz", "--json").out)
+    assert [head["is_calibration_data"] for head in facts["heads"]] == [True, True]
     assert "--choose-threshold is to choose one" in refused(*arguments, "--threshold", "0.4")
     assert "give --calibration-method none" not in refused(*arguments, "--confidence-levels", "0.999")
     assert "level 0.999 takes 999 rows, there are 60" in refused(*arguments, "--confidence-levels", "0.999")
     assert "give it as --calibrate" in refused(*arguments[:5], "--prediction-sets", "lac")
+    unused = refused(*arguments, "--prediction-sets", "lac")
+    assert "--prediction-sets lac is for heads of kind 'multiclass', and the calibration data has targets for" in unused
 
 
 def test_head_with_an_activation(run, keras_files, tmp_path):

@@ -137,6 +137,6 @@ def test_calibration_in_words():
     assert describe_fitting(head) == [
         "ill: on 500 rows, SHA-256 5e1f, fitted 2025-01-01T00:00:00Z, numpy 2.1, scikit-learn 1.7",
         "ill: absolute on 400 rows, q at 0.9: 41, 2",
-        "ill: threshold of a 0.3 by f1; precision 0.9, recall 0.8",
-        "ill: threshold of b 0.3 by f1; precision 0.9, recall 0.8",
+        "ill: threshold of a 0.3 by f1; precision 0.9, recall 0.8 where it was chosen",
+        "ill: threshold of b 0.3 by f1; precision 0.9, recall 0.8 where it was chosen",
     ]

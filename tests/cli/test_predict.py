@@ -147,6 +147,17 @@ def test_options_that_change_what_is_answered(ask_four):
     assert (joint["points"][1], joint["relative"]) == ({"name": "right", "x": 0.027655, "y": 0.08}, True)
 
 
+def test_how_sure_a_model_is_of_a_row(ask_four, run, four):
+    p = np.array([0.12345, 0.2, 0.27655, 0.4])
+    letter = ask_four("--entropy", "--margin")["letter"]
+    assert letter["entropy"] == pytest.approx(-(p * np.log(p)).sum(), rel=1e-5)
+    assert letter["margin"] == pytest.approx(0.4 - 0.27655, rel=1e-5)
+    row = ["predict", "four", "-i", "[[0.12345, 0.2, 0.27655, 0.4]]", "--url", four]
+    table = run(*row, "--entropy", "--margin", "--groups").out
+    for text in (f"entropy: {letter['entropy']:.4g}", f"margin: {letter['margin']:.4g}", "groups: early 0.323"):
+        assert text in table
+
+
 def test_json_has_no_infinity(run, strict, url):
     ended = run("predict", "house", "--input", '{"area": [[1e999]], "rooms": [[1]]}', "--url", url, "--json")
     [row] = strict(ended.out)["predictions"]

@@ -42,6 +42,14 @@ def test_a_terminal_is_shown_the_stages(terminal):
     assert all(text in shown[0] for text in ("loading", "another", "0/2", "1/2"))
 
 
+def test_a_terminal_is_shown_the_parts_of_a_stage(terminal):
+    with terminal() as shown, stage_bar(["load", "calibrate"], {"calibrate": "calibrating"}) as begin:
+        begin("calibrate")
+        begin("calibrate: head '[red]: x'")
+    assert "calibrating: head '[red]: x'" in shown[0]
+    assert "1/2" in shown[0]
+
+
 def test_a_terminal_is_shown_how_much_is_done(terminal):
     with terminal() as shown, count_bar("rows") as progress:
         progress(32, 150)

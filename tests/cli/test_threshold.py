@@ -1,4 +1,5 @@
 import json
+import re
 import shutil
 import sys
 
@@ -63,6 +64,7 @@ def test_what_other_thresholds_lead_to(run, models, data):
         "balanced_accuracy",
         "recall>=0.95",
         "a false positive costs 1, a false negative 5",
+        "Precision and recall are those of the rows that choose: expect a little less of others.",
     ):
         assert text in table
 
@@ -215,6 +217,9 @@ def test_the_percentile_of_an_anomaly_head(run, tmp_path):
     assert "percentile:99" in table
     assert "f1, balanced_accuracy, " in table
     assert "all 200 rows are negative" in table
+    # Precision and recall are of anomalous rows, and there are none.
+    assert re.search(r"percentile:99 │ +\S+ │ +- │ +- │", table)
+    assert "threshold 190 by percentile:95 on 200 rows" in run("inspect", model).out
 
 
 def test_missing_onnx(refused, models, monkeypatch):

@@ -1,5 +1,6 @@
 """Heads of every kind, from a file to its callers: a server's answers are what the decoder itself says."""
 
+import asyncio
 import dataclasses
 import json
 import subprocess
@@ -11,7 +12,7 @@ import onnx.parser
 import pytest
 from onnx import helper
 
-from headgate.client import Client, InvalidRequestError
+from headgate.client import AsyncClient, Client, InvalidRequestError
 from headgate.decoders import DecodeOptions, decoder_for
 from headgate.server import Server, ServerSettings
 from headgate.server.errors import StartupError
@@ -20,6 +21,7 @@ from headgate.v1 import (
     ACTIVATION_LOG,
     ACTIVATION_LOGITS,
     ACTIVATION_PROBABILITIES,
+    AnomalyHead,
     Conformal,
     CountHead,
     CtcHead,
@@ -49,8 +51,17 @@ LABELS = ["a", "b", "c", "d"]
 EVERYTHING = {"include_probabilities": True, "include_entropy": True, "include_margin": True, "include_groups": True}
 
 
-def conformal(method, *quantiles):
-    return {"conformal": {"method": method, "rows": 99, "levels": [{"level": 0.9, "quantiles": quantiles}]}}
+def conformal(method, *quantiles, **ends):
+    return {"conformal": {"method": method, "rows": 99, "levels": [{"level": 0.9, "quantiles": quantiles, **ends}]}}
+
+
+def scaled(method, **numbers):
+    return {"probabilities": {"method": f"METHOD_{method}", **numbers}}
+
+
+def boxes(width, height, **fields):
+    detection = DetectionHead(labels=LABELS[:2], image_width=width, image_height=height, **fields)
+    return {"activation": ACTIVATION_LOGITS, "detection": detection}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -213,6 +224,104 @@ CASES = {
         (1,), {"activation": ACTIVATION_LINEAR, "anomaly": {"threshold": 0.5, "score_quantiles": [-1, 0, 2]}}
     ),
 }
+#: Other forms of the same kinds: of other outputs, otherwise calibrated, and with less to say.
+CASES |= {
+    "plain_regression": Case((1,), {"activation": ACTIVATION_LINEAR, "regression": {"scaling": {"log1p": True}}}),
+    "widened_quantiles": Case(
+        (3,),
+        {
+            "activation": ACTIVATION_LINEAR,
+            "quantile": {"levels": [0.1, 0.5, 0.9]},
+            "calibration": conformal(Conformal.METHOD_CQR, 0.3, lower_quantile=0.1, upper_quantile=0.9),
+            "confidence_level": 0.9,
+        },
+        ({}, {"confidence_level": 0}),
+    ),
+    "rates": Case((2,), {"activation": ACTIVATION_LOG, "count": CountHead(units=["1/h"])}),
+    "spreads_apart": Case(
+        (2,),
+        {
+            "activation": ACTIVATION_LINEAR,
+            "mean_variance": {"spread": MeanVarianceHead.SPREAD_STANDARD_DEVIATION, "spread_output": "other"},
+            "calibration": conformal(Conformal.METHOD_SCALED, 1.5, 2),
+        },
+        ({}, {"confidence_level": 0.9}),
+        others={"other": (2,)},
+    ),
+    "two_units": Case(
+        (2,),
+        {
+            "activation": ACTIVATION_LOGITS,
+            "binary": {"labels": ["no", "yes"], "positive_label": "no"},
+            "calibration": scaled("PLATT", slopes=[0.5], intercepts=[0.2]),
+        },
+        ({}, {"threshold": 0.8}),
+    ),
+    "smallest_sets": Case(
+        (4,),
+        {
+            "activation": ACTIVATION_LOGITS,
+            "multiclass": {"labels": LABELS, "top_k": 2},
+            "calibration": conformal(Conformal.METHOD_LAC, 0.7) | scaled("TEMPERATURE", temperatures=[2]),
+            "confidence_level": 0.9,
+        },
+        ({}, {"confidence_level": 0}, EVERYTHING),
+    ),
+    "curves": Case(
+        (2,),
+        {
+            "activation": ACTIVATION_LOGITS,
+            "multilabel": {"labels": LABELS[:2]},
+            "calibration": scaled("ISOTONIC", curves=[{"inputs": [0.2, 0.9], "outputs": [0, 1]}] * 2),
+        },
+        ({}, {"include_probabilities": True}),
+    ),
+    "raw_vectors": Case(
+        (3,), {"activation": ACTIVATION_LINEAR, "embedding": EmbeddingHead()}, ({}, {"half_precision": True})
+    ),
+    "tags_alone": Case((5, 3), {"activation": ACTIVATION_LOGITS, "sequence_tags": SequenceTagsHead(labels=LABELS[:3])}),
+    "greedy": Case((6, 4), {"activation": ACTIVATION_LOGITS, "ctc": CtcHead(labels=["", *"abc"], blank=0)}),
+    "one_unit": Case(
+        (4, 5, 1),
+        {"activation": ACTIVATION_LOGITS, "segmentation": {"labels": ["no road", "road"]}},
+        ({}, {"threshold": 0.9, "mask_encoding": "run_lengths"}),
+    ),
+    "anchors": Case(
+        (6, 4),
+        boxes(
+            60,
+            20,
+            box_format=DetectionHead.BOX_FORMAT_ANCHOR_DELTAS,
+            scores_output="other",
+            exclusive=True,
+            background=0,
+            anchors={"levels": [{"stride": 20, "sizes": [12], "ratios": [0.5, 1]}]},
+            variances=[0.1, 0.1, 0.2, 0.2],
+        ),
+        ({}, {"relative_coordinates": True, "threshold": 0.1}),
+        others={"other": (6, 3)},
+    ),
+    "grids": Case(
+        (6, 6),
+        boxes(96, 64, box_format=DetectionHead.BOX_FORMAT_POINT_DISTANCES, transposed=True, grids=[32]),
+        ({}, {"relative_coordinates": True, "threshold": 0.1}),
+    ),
+    "scored_points": Case(
+        (2, 3),
+        {
+            "activation": ACTIVATION_LINEAR,
+            "keypoints": KeypointsHead(
+                names=["left", "right"],
+                form=KeypointsHead.FORM_COORDINATES,
+                relative=True,
+                image_width=60,
+                image_height=20,
+            ),
+        },
+        ({}, {"relative_coordinates": True}),
+    ),
+    "scores_alone": Case((1,), {"activation": ACTIVATION_LINEAR, "anomaly": AnomalyHead()}),
+}
 BROKEN = {
     "labels": (
         (4,),
@@ -374,6 +483,35 @@ def test_every_way_gives_what_the_decoder_says(client, calls, name, options):
     rows = json.loads(json.dumps(predictions.to_dicts(), allow_nan=False))
     assert [row["h"] is None for row in rows] == [False, True, False, False]
     assert "invalid: the model gave NaN" in repr(predictions)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_asyncio_gives_what_the_decoder_says(url, name):
+    inputs = {f"in_{output}": array for output, array in outputs_of(name).items()}
+
+    async def ask():
+        async with AsyncClient(url) as client:
+            streamed = [each async for each in client.stream_predict(name, [inputs])]
+            return [await client.predict(name, inputs), *streamed]
+
+    for answer in asyncio.run(ask()):
+        assert_same(answer["h"], decode(name, {}))
+
+
+@pytest.mark.parametrize(("name", "options"), EACH)
+def test_no_rows_have_no_answers(client, name, options):
+    predictions = client.predict(
+        name, {f"in_{output}": array[:0] for output, array in outputs_of(name).items()}, **options
+    )
+    expected, columns = decode(name, options).rows(0, 0), predictions["h"]
+    assert predictions.to_dicts() == []
+    for field in dataclasses.fields(expected):
+        # What nobody can tell from what is empty is empty.
+        value, wanted = getattr(columns, field.name), getattr(expected, field.name)
+        if wanted is not None:
+            np.testing.assert_array_equal(value, wanted, field.name)
+        elif field.name in ("lower", "upper", "set_offsets"):
+            assert value is None
 
 
 @pytest.mark.parametrize(("name", "options", "message"), REFUSED)

@@ -53,6 +53,7 @@ def test_there_is_every_kind():
             MulticlassHead(groups=[LabelGroup(name="odd", members=["3"])]),
         ),
         (OrdinalHead, {"form": "Exceedance"}, OrdinalHead(form=OrdinalHead.FORM_EXCEEDANCE)),
+        (OrdinalHead, {"form": "FORM_CUMULATIVE"}, OrdinalHead(form=OrdinalHead.FORM_CUMULATIVE)),
         (MeanVarianceHead, {"spread": "log_variance"}, MeanVarianceHead(spread=MeanVarianceHead.SPREAD_LOG_VARIANCE)),
         (SequenceTagsHead, {"scheme": "bioes"}, SequenceTagsHead(scheme=SequenceTagsHead.SCHEME_BIOES)),
         (CtcHead, {"blank": 0}, CtcHead(blank=0)),

@@ -8,6 +8,7 @@ from headgate.decoders import DecodeOptions, decoder_for
 from headgate.exporter import export_model
 from headgate.exporter.errors import HeadInferenceError
 from headgate.exporter.heads import build_heads
+from headgate.exporter.heads_file import heads_text
 from headgate.exporter.losses import describe_loss, losses_of
 from headgate.v1 import (
     ACTIVATION_LINEAR,
@@ -251,7 +252,11 @@ def test_undecided_outputs_are_all_named(traced):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"y": {"kind": "quantile"}}, "quantile.levels"),
+        (
+            {"y": {"kind": "quantile"}},
+            r"quantile.levels .*; say it in table \[y\] of a heads.toml, or in Python in the",
+        ),
+        ({"y": {"kind": "quantile", "levels": [0.5, 0.1, 0.9]}}, "quantile.levels holds 0.1 after 0.5; give [^;]*$"),
         ({"y": {"levels": [0.1, 0.5, 0.9]}}, r"a regression head has no field 'levels' \(heads of the kind quantile"),
         ({"y": {"kind": "count"}}, "rates or their logarithms cannot be told; .*'activation': 'linear'"),
         ({"y": "sequence_tags"}, "a sequence_tags head reads"),
@@ -300,6 +305,44 @@ def test_tags_under_a_mask_from_keras_to_labels(tmp_path, exported):
     outputs, heads = decoded(exported, report, tokens=batch)
     assert heads["tags"].offsets.tolist() == [0, 2, 6]
     assert heads["tags"].indices.tolist() == np.argmax(outputs["tags"], axis=-1)[batch != 0].tolist()
+
+
+@pytest.fixture
+def masked():
+    """A tagger whose steps of token 0 are filled in, as Keras alone knows."""
+    tokens = keras.Input((None,), dtype="int32", name="tokens")
+    embedded = keras.layers.Embedding(9, 4, mask_zero=True)(tokens)
+    tags = keras.layers.Dense(3, "softmax", name="tags")(keras.layers.LSTM(4, return_sequences=True)(embedded))
+    model = keras.Model(tokens, tags, name="tagger")
+    model.compile(loss="sparse_categorical_crossentropy")
+    return model
+
+
+def test_the_mask_that_keras_has_is_read(tmp_path, exported, masked):
+    report = export_model(masked, tmp_path)
+    assert [output.name for output in report.signature.outputs] == ["tags", "tags_mask"]
+    assert any("'tags_mask' is the mask that Keras has of output 'tags'" in note for note in report.notes)
+    batch = np.array([[1, 2, 0, 0], [3, 4, 5, 6]], "int32")
+    outputs, heads = decoded(exported, report, tokens=batch)
+    assert outputs["tags_mask"].tolist() == (batch != 0).tolist()
+    assert heads["tags"].offsets.tolist() == [0, 2, 6]
+    np.testing.assert_array_equal(heads["tags"].steps, [0, 1, 0, 1, 2, 3])
+    expected = masked.predict(batch, verbose=0).argmax(axis=-1)[batch != 0]
+    assert heads["tags"].indices.tolist() == expected.tolist()
+
+
+@pytest.mark.parametrize("setting", [None, {"padding_label": "0"}, "ctc"])
+def test_a_mask_that_no_head_reads_is_no_output(tmp_path, masked, setting):
+    report = export_model(masked, tmp_path, heads={"tags": setting}, dry_run=True)
+    assert [output.name for output in report.signature.outputs] == ["tags"]
+
+
+def test_a_mask_survives_a_file_of_heads(tmp_path, masked):
+    report = export_model(masked, tmp_path, dry_run=True)
+    (tmp_path / "heads.toml").write_text(heads_text("tagger", report.signature, {}))
+    again = export_model(masked, tmp_path, heads=tmp_path / "heads.toml", dry_run=True)
+    assert list(again.signature.heads) == list(report.signature.heads)
+    assert again.signature.heads[0].sequence_tags.mask_output == "tags_mask"
 
 
 def test_boxes_and_scores_from_keras_to_detections(tmp_path, exported, rng):

@@ -44,6 +44,8 @@ def _assert_same(columns, expected):
         value, expected_value = getattr(columns, field.name), getattr(expected, field.name)
         if len(expected):
             np.testing.assert_array_equal(value, expected_value, field.name, strict=isinstance(value, np.ndarray))
+        elif value is None:
+            assert expected_value is None
         elif expected_value is None and field.name in layout_of(type(expected)).offsets:
             # Without rows nobody can tell what was not asked for from what is empty.
             assert value.tolist() == [0]
@@ -58,6 +60,9 @@ def _columns_of(draw, kind, optional="any"):
     layout = layout_of(kind)
     rows = draw(st.integers(0, 4))
     values = {name: draw(_value(layout.message.DESCRIPTOR.fields_by_name[name])) for name in layout.values}
+    # Intervals and sets are there where they have a level.
+    for level in {column.level for column in (*layout.per_row.values(), *layout.offsets.values())} - {""}:
+        values[level] = {"all": 0.9, "none": 0.0}.get(optional, draw(st.sampled_from([0.0, 0.9])))
     sizes = {name: len(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
     def shape_of(column):
@@ -66,11 +71,16 @@ def _columns_of(draw, kind, optional="any"):
                 sizes[size] = draw(SIZES)
         return tuple(sizes.get(size, size) for size in column.sizes)
 
-    def is_left_out(name, elements):
-        # Columns without elements are read as None.
-        if name not in layout.optional or not rows:
+    def is_left_out(name, shape):
+        if name not in layout.optional:
             return False
-        return not elements or {"all": False, "none": True}.get(optional, draw(st.booleans()))
+        column = layout.per_row.get(name) or layout.offsets.get(name)
+        if column.level:
+            return not values[column.level]
+        # Columns without elements are read as None.
+        if 0 in shape[1:]:
+            return True
+        return bool(rows) and {"all": False, "none": True}.get(optional, draw(st.booleans()))
 
     drawn = {"valid": np.array(draw(st.lists(st.booleans(), min_size=rows, max_size=rows)), np.bool_)}
     for name, column in layout.shared.items():
@@ -80,11 +90,12 @@ def _columns_of(draw, kind, optional="any"):
         dtype = column.dtype
         if dtype == np.uint8 and math.prod(shape):
             dtype = draw(st.sampled_from([np.dtype(np.uint8), np.dtype(np.uint16)]))
-        drawn[name] = None if is_left_out(name, math.prod(shape)) else draw(_array(dtype, shape))
+        drawn[name] = None if is_left_out(name, shape) else draw(_array(dtype, shape))
     for name, offsets in layout.offsets.items():
-        lists = math.prod((rows, *shape_of(offsets)))
-        if is_left_out(name, lists):
+        shape = (rows, *shape_of(offsets))
+        if is_left_out(name, shape):
             continue
+        lists = math.prod(shape)
         # 130 takes two bytes as a varint.
         counts = np.resize(draw(st.lists(st.integers(0, 3) | st.just(130), min_size=1, max_size=5)), lists)
         drawn[name] = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)

@@ -5,8 +5,10 @@ from hypothesis import strategies as st
 
 from headgate.v1 import Prediction
 from headgate.v1.columns import (
+    EmbeddingColumns,
     MulticlassColumns,
     MultilabelColumns,
+    RegressionColumns,
     columns_from_prediction,
     join_columns,
     layout_of,
@@ -83,6 +85,21 @@ def test_rows_take_their_own_entries(kind, columns_of, assert_same, data):
     assert_same(round_trip(part), part)
     if len(columns):
         assert_same(join_columns([columns.rows(row, row + 1) for row in range(len(columns))]), columns)
+
+
+@pytest.mark.parametrize("level", [0.0, 0.9])
+def test_without_rows_there_are_intervals_where_the_answer_has_a_level(level):
+    numbers = np.zeros((0, 2))
+    ends = (numbers, numbers) if level else (None, None)
+    read = round_trip(RegressionColumns(numbers, np.zeros(0, bool), (), (), *ends, level))
+    assert (read.lower is None, read.upper is None) == (not level, not level)
+    assert read.values.shape == (0, 2)
+
+
+def test_without_rows_and_prototypes_nothing_is_near():
+    read = round_trip(EmbeddingColumns(np.zeros(0, bool), np.zeros((0, 3), np.float32)))
+    assert (read.labels, read.indices, read.similarities) == (None, None, None)
+    assert read.vectors.shape == (0, 3)
 
 
 def test_every_kind_of_prediction_has_columns(kinds):

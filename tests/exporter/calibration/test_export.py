@@ -57,6 +57,10 @@ def test_the_decoder_of_the_exported_file_gives_calibrated_answers(network, tumo
     own = export_model(network, tmp_path, labels=["malignant", "benign"])
     report = export_model(network, tmp_path, progress=stages.append, **arguments)
     assert stages.index("convert") < stages.index("calibrate") < stages.index("write")
+    parts = [stage.removeprefix("calibrate: ") for stage in stages if stage.startswith("calibrate: ")]
+    assert parts[0] == "10 % of 300 rows"
+    assert parts[-2:] == ["100 % of 300 rows", "head 'diagnosis'"]
+    assert len(parts) == 11
     assert exported(report.path).signature == report.signature
     [head] = report.signature.heads
     calibration = head.calibration
@@ -126,9 +130,9 @@ def test_only_what_calibrated_heads_read_is_kept(tmp_path, monkeypatch):
     """Maps beside a score would fill the memory."""
     kept = []
 
-    def run(session, outputs, inputs):
+    def run(session, outputs, inputs, progress):
         kept.extend(outputs)
-        return run_in_batches(session, outputs, inputs)
+        return run_in_batches(session, outputs, inputs, progress)
 
     monkeypatch.setattr("headgate.exporter.calibration.heads.run_in_batches", run)
     inputs = keras.Input((2,), name="x")

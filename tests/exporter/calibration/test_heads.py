@@ -394,6 +394,17 @@ def test_a_part_of_the_rows_scales_probabilities_and_another_makes_sets(digits):
     assert fitted.calibration.conformal.rows == 30
 
 
+@pytest.mark.parametrize(
+    ("rows", "levels", "least"), [(300, [0.9, 0.999], 1998), (30, None, 39), (39, [0.99], 198), (197, [0.99], 198)]
+)
+def test_as_many_rows_as_both_parts_take_are_asked_for(digits, rows, levels, least):
+    head = head_of("multiclass", "LOGITS", labels=DIGITS)
+    with pytest.raises(CalibrationError, match=f"make sets: give {least} in all, or calibration_method='none'"):
+        calibrate_head(head, digits.rows(np.arange(rows)), CalibrationPlan(confidence_levels=levels))
+    if least <= len(digits):
+        calibrate_head(head, digits.rows(np.arange(least)), CalibrationPlan(confidence_levels=levels))
+
+
 def test_labels_without_rows_are_named(digits, tumours):
     known = digits.rows(np.flatnonzero(~np.isin(digits.targets, (3, 4))))
     _, notes = calibrate_head(head_of("multiclass", "LOGITS", labels=DIGITS), known, CalibrationPlan())

@@ -62,3 +62,19 @@ def test_a_threshold_is_either_given_or_chosen(head):
 def test_percentiles_are_for_anomaly_heads():
     with pytest.raises(CalibrationError, match="head 'spam' is binary; give another, such as 'f1'"):
         CalibrationPlan(criteria="percentile:99").criteria_of([SPAM])
+
+
+def test_what_no_calibrated_head_has_is_not_asked_for():
+    asked = [
+        ({"method": "platt"}, PRICE, "calibration_method='platt' is for heads of kind 'binary' or 'multiclass'"),
+        ({"confidence_levels": [0.9]}, SPAM, "confidence_levels= is for heads .* has targets for 'binary'; leave it"),
+        ({"prediction_sets": "lac"}, TOPICS, "prediction_sets='lac' is for heads of kind 'multiclass', and the"),
+    ]
+    for fields, head, message in asked:
+        with pytest.raises(CalibrationError, match=message):
+            CalibrationPlan(**fields).check_used([head])
+        with pytest.raises(CalibrationError, match="targets for none"):
+            CalibrationPlan(**fields).check_used([])
+    both = CalibrationPlan("platt", confidence_levels=[0.9])
+    both.check_used([SPAM, PRICE])
+    CalibrationPlan("none").check_used([PRICE])

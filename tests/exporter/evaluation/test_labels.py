@@ -185,13 +185,19 @@ def test_ordinal(evaluate, rng):
     y, out = rng.integers(0, 4, ROWS), np.sort(rng.random((ROWS, 3)), axis=1)[:, ::-1]
     found = evaluate(head(ordinal={"labels": list("abcd"), "form": "FORM_EXCEEDANCE"}), out, y=y).scores.metrics
     ranks = (np.float32(out) > 0.5).sum(axis=1)
+    p = -np.diff(np.float32(out), prepend=1, append=0, axis=1).astype(float)
     expected = averages(y, ranks) | {
         "accuracy": reference.accuracy_score(y, ranks),
         "balanced_accuracy": reference.balanced_accuracy_score(y, ranks),
         "rank_mae": np.abs(y - ranks).mean(),
         "quadratic_weighted_kappa": reference.cohen_kappa_score(y, ranks, weights="quadratic"),
+        "roc_auc": reference.roc_auc_score(np.eye(4)[y], p),
+        "pr_auc": reference.average_precision_score(np.eye(4)[y], p),
+        "log_loss": reference.log_loss(y, p),
+        "brier": ((p - np.eye(4)[y]) ** 2).sum(axis=1).mean(),
+        "ece": naive_ece(p.max(axis=1), p.argmax(axis=1) == y),
     }
-    assert found == {name: pytest.approx(value) for name, value in expected.items()}
+    assert found == {name: pytest.approx(value, rel=1e-5) for name, value in expected.items()}
 
 
 def test_reliability_shows_how_many_predictions_each_point_stands_for(evaluate):

@@ -3,6 +3,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
+from headgate.exporter.calibration.held_out import fingerprint
 from headgate.exporter.errors import EvaluationError, VerificationError
 from headgate.exporter.evaluation.models import evaluate_model, open_model
 from headgate.exporter.evaluation.scorer import EvaluationSettings
@@ -28,6 +29,21 @@ def test_batches_do_not_matter(model_file, rng, batch_rows):
     )
     assert scorer.evaluation().scores.metrics["mae"] == pytest.approx(np.abs(np.float32(x)[:, 0] - y).mean())
     assert seen[-1] == (11, 11)
+
+
+@pytest.mark.parametrize("fitted", ["calibration", "threshold", None])
+def test_rows_that_the_head_was_fitted_to_are_known_again(model_file, rng, fitted):
+    head = Head(name="ill", output="out", activation=ACTIVATION_PROBABILITIES, binary={"labels": ["no", "yes"]})
+    data = {"x": rng.random((20, 1)), "y": rng.integers(0, 2, 20)}
+    data_sha256 = fingerprint(open_model(model_file([1], head)).read(data))
+    head.calibration.data_sha256 = data_sha256 if fitted == "calibration" else "other"
+    head.calibration.thresholds.add(criterion="f1", data_sha256=data_sha256 if fitted == "threshold" else "")
+    model = open_model(model_file([1], head))
+    [scorer] = evaluate_model(model, model.read(data))
+    assert scorer.evaluation().is_calibration_data == (fitted is not None)
+    data["y"][0] = 1 - data["y"][0]
+    [scorer] = evaluate_model(model, model.read(data))
+    assert not scorer.evaluation().is_calibration_data
 
 
 def test_boxes_of_each_batch_are_its_own(model_file, rng):

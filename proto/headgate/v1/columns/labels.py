@@ -75,7 +75,9 @@ class MulticlassColumns(Columns):
     entropies: Annotated[FloatArray | None, PerRow(np.float32)] = None
     margins: Annotated[FloatArray | None, PerRow(np.float32)] = None
     abstained: Annotated[BoolArray | None, PerRow(np.bool_)] = None
-    set_offsets: Annotated[OffsetArray | None, Offsets("set_counts", ragged=("set_labels", "set_indices"))] = None
+    set_offsets: Annotated[
+        OffsetArray | None, Offsets("set_counts", ragged=("set_labels", "set_indices"), level="confidence_level")
+    ] = None
     set_labels: Annotated[TextArray | None, Ragged(object)] = None
     set_indices: Annotated[IntArray | None, Ragged(np.int32)] = None
     confidence_level: float = 0.0

@@ -77,13 +77,17 @@ class Column:
         sizes: of the dimensions after the first.
         wire: the name of the field of the message, that of the attribute unless given; of offsets, that of the counts.
         as_bytes: each row is one field of bytes rather than numbers in a list.
+        level: the name of the field of the message that is 0 where there is no such column; empty where none tells.
     """
 
-    def __init__(self, dtype: DTypeLike, *sizes: int | str, wire: str = "", as_bytes: bool = False) -> None:
+    def __init__(
+        self, dtype: DTypeLike, *sizes: int | str, wire: str = "", as_bytes: bool = False, level: str = ""
+    ) -> None:
         self.dtype = np.dtype(dtype)
         self.sizes = sizes
         self.wire = wire
         self.as_bytes = as_bytes
+        self.level = level
 
 
 class PerRow(Column):
@@ -107,8 +111,8 @@ class Offsets(Column):
         ragged: the columns that they are the offsets of.
     """
 
-    def __init__(self, counts: str, *sizes: int | str, ragged: tuple[str, ...]) -> None:
-        super().__init__(np.int64, *sizes, wire=counts)
+    def __init__(self, counts: str, *sizes: int | str, ragged: tuple[str, ...], level: str = "") -> None:
+        super().__init__(np.int64, *sizes, wire=counts, level=level)
         self.ragged = ragged
 
 
@@ -204,14 +208,13 @@ def read_columns(kind: type[Columns], message: Any, valid: BoolArray) -> Columns
     read: dict[str, Any] = {"valid": valid}
     for name, column in layout.per_row.items():
         elements = getattr(message, column.wire)
-        # Without rows nobody can tell what was not asked for from what is empty: whoever asked must not get None.
-        if name in layout.optional and rows and not len(elements):
+        if name in layout.optional and _is_missing(message, column, rows):
             read[name] = None
         else:
             read[name] = _array(elements, column, (rows, *_sizes(message, column)))
     for name, offsets in layout.offsets.items():
         counts = getattr(message, offsets.wire)
-        if name in layout.optional and rows and not len(counts):
+        if name in layout.optional and _is_missing(message, offsets, rows):
             read |= dict.fromkeys((name, *offsets.ragged))
             continue
         read[name] = np.concatenate([[0], np.cumsum(counts, dtype=np.int64)]).astype(np.int64)
@@ -224,6 +227,15 @@ def read_columns(kind: type[Columns], message: Any, valid: BoolArray) -> Columns
         value = getattr(message, name)
         read[name] = tuple(value) if layout.message.DESCRIPTOR.fields_by_name[name].is_repeated else value
     return kind(**read)
+
+
+def _is_missing(message: Any, column: Column, rows: int) -> bool:
+    """Whether a column that may be None is."""
+    if rows:
+        return not len(getattr(message, column.wire))
+    # Without rows the level of intervals and sets tells, and sizes do. Where neither does, nobody can tell what was not
+    # asked for from what is empty, and whoever asked must not get None.
+    return 0 in _sizes(message, column) or (bool(column.level) and not getattr(message, column.level))
 
 
 def _sizes(message: Any, column: Column) -> tuple[int, ...]:

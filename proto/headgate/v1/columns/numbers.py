@@ -27,8 +27,8 @@ class RegressionColumns(Columns):
     valid: BoolArray
     target_names: tuple[str, ...] = ()
     units: tuple[str, ...] = ()
-    lower: Annotated[FloatArray | None, PerRow(np.float64, "targets")] = None
-    upper: Annotated[FloatArray | None, PerRow(np.float64, "targets")] = None
+    lower: Annotated[FloatArray | None, PerRow(np.float64, "targets", level="confidence_level")] = None
+    upper: Annotated[FloatArray | None, PerRow(np.float64, "targets", level="confidence_level")] = None
     confidence_level: float = 0.0
 
 
@@ -50,8 +50,8 @@ class QuantileColumns(Columns):
     valid: BoolArray
     target_names: tuple[str, ...] = ()
     units: tuple[str, ...] = ()
-    lower: Annotated[FloatArray | None, PerRow(np.float64, "targets")] = None
-    upper: Annotated[FloatArray | None, PerRow(np.float64, "targets")] = None
+    lower: Annotated[FloatArray | None, PerRow(np.float64, "targets", level="confidence_level")] = None
+    upper: Annotated[FloatArray | None, PerRow(np.float64, "targets", level="confidence_level")] = None
     confidence_level: float = 0.0
 
 
@@ -69,8 +69,8 @@ class CountColumns(Columns):
     valid: BoolArray
     target_names: tuple[str, ...] = ()
     units: tuple[str, ...] = ()
-    lower: Annotated[FloatArray | None, PerRow(np.float64, "targets")] = None
-    upper: Annotated[FloatArray | None, PerRow(np.float64, "targets")] = None
+    lower: Annotated[FloatArray | None, PerRow(np.float64, "targets", level="confidence_level")] = None
+    upper: Annotated[FloatArray | None, PerRow(np.float64, "targets", level="confidence_level")] = None
     confidence_level: float = 0.0
 
 
@@ -90,8 +90,8 @@ class MeanVarianceColumns(Columns):
     valid: BoolArray
     target_names: tuple[str, ...] = ()
     units: tuple[str, ...] = ()
-    lower: Annotated[FloatArray | None, PerRow(np.float64, "targets")] = None
-    upper: Annotated[FloatArray | None, PerRow(np.float64, "targets")] = None
+    lower: Annotated[FloatArray | None, PerRow(np.float64, "targets", level="confidence_level")] = None
+    upper: Annotated[FloatArray | None, PerRow(np.float64, "targets", level="confidence_level")] = None
     confidence_level: float = 0.0
 
 
