@@ -12,12 +12,13 @@ from numpy.typing import DTypeLike, NDArray
 from headgate.v1.columns import BoolArray, FloatArray
 
 # Arrays without dimensions: numpy takes longer to look at Python's numbers than to add them.
-_ONE = np.array(1, np.float32)
-_ONE_WIDE = np.array(1.0)
-_LEAST = np.array(np.finfo(np.float32).min, np.float64)
+_ONE, _ZERO = np.array(1, np.float32), np.array(0, np.float32)
+_ONE_WIDE, _ZERO_WIDE = np.array(1.0), np.array(0.0)
 _ABOVE_0_WIDE = np.array(np.finfo(np.float64).tiny)
 # So that all of them take no more than a few MB.
 _KEPT_ROWS = 4096
+# Longer dot products OpenBLAS computes on several threads.
+_DOT_UNITS = 8192
 #: What stands for probabilities of 0 and 1 under the logarithm: the normal float32 next to them.
 ABOVE_0, BELOW_1 = np.array(np.finfo(np.float32).tiny), np.array(1 - 2**-24, np.float32)
 
@@ -46,11 +47,15 @@ def wide_sigmoid(logits: FloatArray) -> FloatArray:
 
     Where exp(-x) overflows, its reciprocal is still the right answer: 0.
     """
-    values = np.negative(wide(logits))
+    return sigmoid_of_negated(np.negative(wide(logits)))
+
+
+def sigmoid_of_negated(values: FloatArray) -> FloatArray:
+    """Return 1 / (1 + exp(x)) of each element, in the place of x."""
     np.exp(values, values)
-    values += _ONE
-    np.reciprocal(values, values)
-    return values
+    # Of their type: numpy takes twice as long for two.
+    values += _ONE if values.itemsize == 4 else _ONE_WIDE
+    return np.reciprocal(values, values)
 
 
 def softmax(logits: FloatArray, scale: NDArray[np.float32] | None = None) -> FloatArray:
@@ -60,21 +65,75 @@ def softmax(logits: FloatArray, scale: NDArray[np.float32] | None = None) -> Flo
         logits: [rows, units].
         scale: a number as an array without dimensions; None for 1.
 
-    The row's maximum is taken off first, so that exp cannot overflow. Rows without an answer are NaN throughout: those
-    with NaN or +inf, and those that are -inf throughout.
+    Rows without an answer are NaN throughout: those with NaN or +inf, and those that are -inf throughout.
 
     >>> softmax(np.array([[1000.0, 1000.0], [0.0, -np.inf]])).tolist()
     [[0.5, 0.5], [1.0, 0.0]]
     """
-    logits = wide(logits)
-    # On short rows argmax and take are several times faster than numpy's max along an axis.
-    best = logits.take(flat_positions(logits.argmax(1), logits.shape[1]))
-    values: FloatArray = logits - against_rows(best)
+    values = softmax_exps(logits, scale)
+    values /= against_rows(_row_sums(values))
+    return narrow(values)
+
+
+def softmax_exps(logits: FloatArray, scale: NDArray[np.float32] | None = None) -> FloatArray:
+    """Return what the softmax divides by the sums of its rows, at most 1: a new array [rows, units]."""
+    values, _ = _below_best(wide(logits))
     if scale is not None:
         values *= scale
-    np.exp(values, values)
-    values /= against_rows(np.add.reduce(values, 1))
-    return narrow(values)
+    return np.exp(values, values)
+
+
+def normalized(values: FloatArray) -> tuple[FloatArray, BoolArray]:
+    """Divide each row by its sum; rows of zeros become alike throughout, as in scikit-learn.
+
+    Args:
+        values: float32 or float64 [rows, units], not negative; overwritten.
+
+    Returns:
+        Float32 [rows, units], NaN throughout in rows that hold one, and which rows hold none: bool [rows].
+    """
+    sums = _row_sums(values)
+    is_narrow = values.itemsize == 4
+    # Not so of NaN.
+    valid = sums > (_ZERO if is_narrow else _ZERO_WIDE)
+    if 0 in valid.tobytes():
+        all_zero = sums == 0
+        values[all_zero], sums[all_zero] = 1, values.shape[1]
+        valid |= all_zero
+    values /= sums.reshape(()) if len(sums) == 1 else sums[:, None]
+    return values if is_narrow else values.astype(np.float32), valid
+
+
+def _row_sums(values: FloatArray) -> FloatArray:
+    """Return the sum of each row of float32 or float64 [rows, units], the same for a row alone as among others."""
+    rows, units = values.shape
+    sums: FloatArray
+    if units > _DOT_UNITS:
+        sums = np.add.reduce(values, 1)
+    else:
+        # Faster than numpy's sum. One row and each of many go through the same dot product, unlike with matmul.
+        ones = _ones(units, values.itemsize)
+        sums = values.dot(ones) if rows == 1 else np.vecdot(values, ones)
+    return sums
+
+
+@lru_cache(maxsize=256)
+def _ones(units: int, itemsize: int) -> FloatArray:
+    ones: FloatArray = np.ones(units, np.float32 if itemsize == 4 else np.float64)
+    ones.flags.writeable = False
+    return ones
+
+
+def _below_best(logits: FloatArray) -> tuple[FloatArray, NDArray[np.intp]]:
+    """Return logits [rows, units] less the greatest of each row, whose exp cannot overflow, and where those stand."""
+    # On short rows argmax and take are several times faster than numpy's max along an axis.
+    best = logits.argmax(1)
+    if len(best) == 1:
+        below: FloatArray = logits - logits.item(best[0])
+        return below, best
+    best += row_starts(*logits.shape)
+    below = logits - logits.take(best)[:, None]
+    return below, best
 
 
 def log_odds(probabilities: FloatArray) -> FloatArray:
@@ -103,22 +162,19 @@ def softmax_log_odds(logits: FloatArray) -> FloatArray:
         logits: [rows, units].
 
     Returns:
-        Float64 [rows, units], finite; with NaN in rows without an answer (see `softmax`).
+        Float64 [rows, units], -inf where a logit is; with NaN in rows without an answer (see `softmax`).
 
     >>> softmax_log_odds(np.array([[200.0, 0.0, 0.0]])).round(4).tolist()
     [[199.3069, -200.0, -200.0]]
     """
-    logits = logits.astype(np.float64)
-    best = flat_positions(logits.argmax(axis=1), logits.shape[1])
-    values: FloatArray = logits - against_rows(logits.take(best))
-    without_best = np.exp(values)
-    without_best.put(best, 0)
-    sums = np.add.reduce(without_best, 1)
-    # Of the best one exp is 1.
-    others = against_rows(sums + _ONE_WIDE) - without_best
-    others.put(best, np.maximum(sums, _ABOVE_0_WIDE))
-    values -= np.log(others)
-    return np.maximum(values, _LEAST)
+    values, best = _below_best(logits.astype(np.float64))
+    exps = np.exp(values)
+    # The sum of the others: of the best one, whose exp is 1, less each; and of all that are not the best.
+    others = _ONE_WIDE - exps
+    exps.put(best, _ABOVE_0_WIDE)
+    others += against_rows(_row_sums(exps))
+    values -= np.log(others, others)
+    return values
 
 
 def least_float32(thresholds: FloatArray) -> NDArray[np.float32]:
@@ -162,6 +218,11 @@ def against_rows(numbers: NDArray[Any]) -> NDArray[Any]:
     That of a single row has no dimensions: with arrays that it has to stretch numpy takes three times as long.
     """
     return numbers.reshape(()) if len(numbers) == 1 else numbers[:, None]
+
+
+def all_true(flags: BoolArray) -> bool:
+    """Tell whether all flags [rows] are set: of a few this takes a third of the time of numpy's functions."""
+    return 0 not in flags.tobytes()
 
 
 def row_starts(rows: int, units: int) -> NDArray[np.intp]:

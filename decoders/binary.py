@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headgate.decoders.activations import (
+    all_true,
     blank_invalid_rows,
     least_float32,
     log_odds,
@@ -119,7 +120,7 @@ class BinaryDecoder(Decoder):
             abstained = (probabilities >= least) & (probabilities < beyond)
             labels[abstained] = ""
             positives &= ~abstained
-        if np.count_nonzero(valid) < len(valid):
+        if not all_true(valid):
             labels[~valid] = ""
         return BinaryColumns(labels, probabilities, positives, valid, self.labels[1], threshold, abstained)
 

@@ -8,18 +8,20 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from headgate.decoders.activations import ABOVE_0, wide_sigmoid
+from headgate.decoders.activations import ABOVE_0, sigmoid_of_negated
 from headgate.decoders.heads import HeadError, enum_name
 from headgate.v1 import Head, IsotonicCurve, ProbabilityCalibration
 from headgate.v1.columns import FloatArray
 
 # Beyond these float32 has no digits for products and reciprocals.
 _LEAST, _GREATEST = 1e-30, 1e30
+# A view through the class takes numpy half as long again.
+_INT32 = np.dtype(np.int32)
 
 #: The fields of a ProbabilityCalibration that each method has.
 _FIELDS = {
@@ -34,77 +36,87 @@ class SigmoidCalibrator:
     """sigmoid(slope * z + intercept): Platt scaling, and temperatures, whose reciprocals are slopes.
 
     Attributes:
-        slopes, intercepts: [1, units] or [1, 1], of the type that log-odds usually have.
+        negated_slopes, negated_intercepts: [1, units], of the type that log-odds usually have.
+        has_zeros: whether a slope is 0.
     """
 
-    slopes: FloatArray
-    intercepts: FloatArray
+    negated_slopes: FloatArray
+    negated_intercepts: FloatArray
+    has_zeros: bool
     reads_log_odds: ClassVar[bool] = True
 
     def __call__(self, log_odds: FloatArray) -> FloatArray:
-        """Return the calibrated probabilities of log-odds [rows, units], float32 at least.
-
-        NaN stays NaN, and infinite ones give it where a slope is 0.
-        """
-        return wide_sigmoid(log_odds * self.slopes + self.intercepts)
+        """Return the calibrated probabilities of log-odds [rows, units], float32 at least; NaN stays NaN."""
+        if self.has_zeros:
+            # Times 0 infinite ones would be NaN.
+            log_odds = log_odds.clip(-_GREATEST, _GREATEST)
+        values = log_odds * self.negated_slopes
+        values += self.negated_intercepts
+        return sigmoid_of_negated(values)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class IsotonicCalibrator:
-    """A curve for each unit, linear between its points: all curves one after another, before them a point not used.
+    """A curve for each unit, linear between its points: all curves one after another.
 
     Attributes:
-        firsts: float32 [1, units], the input of each curve's first point.
         offsets: int64 [1, units], what is added to the bits of an input, which as integers are in the order of positive
-            float32 numbers, so that those of all curves are in one order.
-        keys: int64 [points], so made.
-        inputs, outputs: float64 [1 + points].
-        slopes: float64 [1 + points], from each point to the next of its curve; 0 after the last.
+            float32 numbers and below them for others, so that those of all curves are in one order.
+        keys: int64 [points - 1], so made: where each point but the first begins to hold.
+        inputs, outputs: float64 [points]; each curve begins with a point of input 0 and its first output.
+        slopes, intercepts: float64 [points], of the line from each point to the next of its curve; before the first and
+            after the last one that does not rise.
     """
 
-    firsts: NDArray[np.float32]
     offsets: NDArray[np.int64]
     keys: NDArray[np.int64]
     inputs: FloatArray
     outputs: FloatArray
     slopes: FloatArray
+    intercepts: FloatArray
     reads_log_odds: ClassVar[bool] = False
 
     @classmethod
     def from_curves(cls, curves: Sequence[IsotonicCurve]) -> IsotonicCalibrator:
         """Take a curve for each unit."""
-        lengths = [len(curve.inputs) for curve in curves]
+        points = [_points(curve) for curve in curves]
+        lengths = [len(inputs) for inputs, _ in points]
+        firsts = np.cumsum([0, *lengths[:-1]])
         offsets = np.arange(len(curves), dtype=np.int64) << 32
-        # No zeros: that below 0 has other bits.
-        inputs = np.maximum(np.concatenate([curve.inputs for curve in curves]), ABOVE_0).astype(np.float32)
-        outputs = np.concatenate([curve.outputs for curve in curves])
-        gaps = np.diff(inputs.astype(np.float64), append=0)
-        rises = np.divide(np.diff(outputs, append=0), gaps, out=np.zeros(len(gaps)), where=gaps > 0)
-        lasts = np.cumsum(lengths)
-        rises[lasts - 1] = 0
-        before = [0.0]
-        return cls(
-            inputs[None, lasts - lengths],
-            offsets[None],
-            inputs.view(np.int32) + offsets.repeat(lengths),
-            np.concatenate([before, inputs]),
-            np.concatenate([before, outputs]),
-            np.concatenate([before, rises]),
-        )
+        inputs, outputs = (np.concatenate(each) for each in zip(*points, strict=True))
+        keys = inputs.view(np.int32) + offsets.repeat(lengths)
+        keys[firsts] = offsets + np.iinfo(np.int32).min
+        inputs = inputs.astype(np.float64)
+        gaps = np.diff(inputs, append=0)
+        slopes = np.divide(np.diff(outputs, append=0), gaps, out=np.zeros(len(gaps)), where=gaps > 0)
+        intercepts = outputs - slopes * inputs
+        # Not below the output where the line begins: that may be 0.
+        low = slopes * inputs + intercepts < outputs
+        intercepts[low] = np.nextafter(intercepts[low], np.inf)
+        return cls(offsets[None], keys[1:], inputs, outputs, slopes, intercepts)
 
     def __call__(self, probabilities: FloatArray) -> FloatArray:
         """Return the calibrated probabilities of finite float32 ones [rows, units], float64; NaN stays NaN."""
-        inside = np.maximum(probabilities, self.firsts)
-        if self.firsts.size == 1 < len(self.keys):
-            # The same in one call; of a single point numpy makes numbers of NaN.
-            return np.interp(inside, self.inputs[1:], self.outputs[1:])
+        if self.offsets.size == 1:
+            # The same in one call.
+            return np.interp(probabilities, self.inputs, self.outputs)
         # Numbers are converted first: numpy does it more slowly between two types.
-        keys = inside.view(np.int32).astype(np.int64) + self.offsets
+        keys = probabilities.view(_INT32).astype(np.int64)
+        keys += self.offsets
         points = self.keys.searchsorted(keys, "right")
-        calibrated = inside.astype(np.float64) - self.inputs.take(points)
+        calibrated = probabilities.astype(np.float64)
         calibrated *= self.slopes.take(points)
-        calibrated += self.outputs.take(points)
+        calibrated += self.intercepts.take(points)
         return calibrated
+
+
+def _points(curve: IsotonicCurve) -> tuple[NDArray[np.float32], FloatArray]:
+    """Return a curve's inputs and outputs, before them 0 with the first output: one of each input that float32 has."""
+    # No zeros: that below 0 has other bits.
+    inputs = np.maximum(curve.inputs, ABOVE_0).astype(np.float32)
+    last = np.flatnonzero(np.diff(inputs, append=np.inf))
+    inputs, outputs = inputs[last], np.array(curve.outputs)[last]
+    return np.append(np.float32(0), inputs), np.append(outputs[0], outputs)
 
 
 #: From log-odds, or from probabilities, of units [rows, units] to calibrated probabilities of each.
@@ -129,12 +141,12 @@ def calibrator_of(head: Head, units: int) -> Calibrator | None:
     dtype = np.float64 if head.HasField("multiclass") else np.float32
     if calibration.method == ProbabilityCalibration.METHOD_TEMPERATURE:
         _check_numbers(head, "temperatures", calibration.temperatures, {1, _temperatures_of(head, units)}, _LEAST)
-        inverses = _row([1 / temperature for temperature in calibration.temperatures], dtype)
-        return SigmoidCalibrator(inverses, _row([0], dtype))
+        slopes = [1 / temperature for temperature in calibration.temperatures]
+        return _sigmoid_calibrator(np.full(units, slopes), np.zeros(units), dtype)
     if calibration.method == ProbabilityCalibration.METHOD_PLATT:
         _check_numbers(head, "slopes", calibration.slopes, {units}, -_GREATEST)
         _check_numbers(head, "intercepts", calibration.intercepts, {units}, -_GREATEST)
-        return SigmoidCalibrator(_row(calibration.slopes, dtype), _row(calibration.intercepts, dtype))
+        return _sigmoid_calibrator(calibration.slopes, calibration.intercepts, dtype)
     _check_count(head, "curves", calibration.curves, {units})
     for curve in calibration.curves:
         _check_curve(head, curve)
@@ -162,8 +174,9 @@ def _check_count(head: Head, field: str, entries: Collection[object], counts: Co
         raise _error(head, field, f"has {len(entries)} entries, this {kind} head needs {needed}")
 
 
-def _row(numbers: Sequence[float], dtype: type[np.floating[Any]]) -> FloatArray:
-    return np.array([numbers], dtype)
+def _sigmoid_calibrator(slopes: ArrayLike, intercepts: ArrayLike, dtype: DTypeLike) -> SigmoidCalibrator:
+    rows = -np.array([slopes], dtype), -np.array([intercepts], dtype)
+    return SigmoidCalibrator(*rows, has_zeros=not rows[0].all())
 
 
 def _check_numbers(head: Head, field: str, numbers: Collection[float], counts: Collection[int], least: float) -> None:

@@ -9,13 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headgate.decoders.activations import (
-    against_rows,
+    all_true,
     blank_invalid_rows,
     flat_positions,
     least_float32,
     log_probabilities,
-    narrow,
+    normalized,
     softmax,
+    softmax_exps,
     softmax_log_odds,
 )
 from headgate.decoders.calibration import Calibrator, calibrator_of
@@ -35,10 +36,11 @@ from headgate.decoders.options import DecodeOptions
 from headgate.decoders.ranking import best_first
 from headgate.decoders.sets import PredictionSets
 from headgate.v1 import ACTIVATION_LOGITS, Head, ProbabilityCalibration, TensorSpec
-from headgate.v1.columns import FloatArray, MulticlassColumns, TextArray
+from headgate.v1.columns import BoolArray, FloatArray, MulticlassColumns, TextArray
 
 # Batches are decoded in blocks that stay in a processor's cache.
 _BLOCK_ELEMENTS = 1 << 17
+_LEAST_LOG_ODDS = np.array(np.finfo(np.float32).min, np.float64)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -83,7 +85,7 @@ class MulticlassDecoder(Decoder):
             head.name,
             {head.output: (-1, units)},
             np.array(list(kind.labels), object),
-            kind.top_k or 1,
+            min(kind.top_k, units) or 1,
             head.activation == ACTIVATION_LOGITS,
             np.array(1 / calibration.temperatures[0], np.float32) if has_temperature else None,
             None if has_temperature else calibrator,
@@ -105,37 +107,39 @@ class MulticlassDecoder(Decoder):
 
         Finite, or NaN in invalid rows.
         """
-        return softmax_log_odds(self.as_logits(output))
+        return np.maximum(softmax_log_odds(self.as_logits(output)), _LEAST_LOG_ODDS)
 
     def _rows_together(self, outputs: Sequence[FloatArray]) -> int:
-        return max(1, _BLOCK_ELEMENTS // len(self.labels))
+        return _BLOCK_ELEMENTS // len(self.labels) or 1
 
     def _decode(self, outputs: Sequence[FloatArray], options: DecodeOptions) -> MulticlassColumns:
         (output,) = outputs
-        probabilities = self._probabilities(output)
-        order = best_first(probabilities, min(options.top_k or self.top_k, len(self.labels)))
-        scores = probabilities.take(flat_positions(order, len(self.labels)))
-        best_scores = scores[:, 0]
-        # Not so where it is NaN.
-        valid = np.equal(best_scores, best_scores)
+        probabilities, valid = self._probabilities(output)
+        classes = len(self.labels)
+        top_k = min(options.top_k, classes) if options.top_k else self.top_k
+        level = self.sets.level(options)
+        order = best_first(probabilities, classes if level and self.sets.adaptive else top_k)
+        scores = probabilities.take(flat_positions(order, classes))
+        set_offsets, set_indices = None, None
+        if level:
+            set_offsets, set_indices = self.sets.members(probabilities, valid, order, scores, level)
+            order, scores = order[:, :top_k], scores[:, :top_k]
         labels = self.labels.take(order)
         indices = order.astype(np.int32)
-        if np.count_nonzero(valid) < len(valid):
+        if not all_true(valid):
             labels[~valid] = ""
             indices[~valid] = -1
-        level = self.sets.level(options)
-        set_offsets, set_indices = self.sets.members(probabilities, level) if level else (None, None)
         groups = self.groups if options.include_groups else None
         return MulticlassColumns(
             labels,
             indices,
             scores,
-            len(self.labels),
+            classes,
             valid,
             probabilities if options.include_probabilities else None,
             _entropies(probabilities) if options.include_entropy else None,
             _margins(probabilities) if options.include_margin else None,
-            None if self.abstain_below is None else best_scores < self.abstain_below,
+            None if self.abstain_below is None else scores[:, 0] < self.abstain_below,
             set_offsets,
             None if set_indices is None else self.labels.take(set_indices),
             None if set_indices is None else set_indices.astype(np.int32),
@@ -144,26 +148,19 @@ class MulticlassDecoder(Decoder):
             () if groups is None else groups.names,
         )
 
-    def _probabilities(self, output: FloatArray) -> FloatArray:
-        """Return calibrated probabilities, float32 [rows, classes]; rows without an answer are NaN throughout."""
-        if self.calibrator is None:
-            return self._of_softmax(output)
-        reads_log_odds = self.calibrator.reads_log_odds
-        probabilities = self.calibrator(self.log_odds(output) if reads_log_odds else self._of_softmax(output))
-        sums = np.add.reduce(probabilities, 1)
-        if np.count_nonzero(sums) < len(sums):
-            # No label is possible by itself: all are alike, as in scikit-learn.
-            probabilities[sums == 0] = 1
-            sums[sums == 0] = len(self.labels)
-        probabilities /= against_rows(sums)
-        return narrow(probabilities)
-
-    def _of_softmax(self, output: FloatArray) -> FloatArray:
+    def _probabilities(self, output: FloatArray) -> tuple[FloatArray, BoolArray]:
+        """Return calibrated probabilities, float32 [rows, classes], and which rows have an answer; others are NaN."""
+        calibrator = self.calibrator
+        if calibrator is not None and calibrator.reads_log_odds:
+            return normalized(calibrator(softmax_log_odds(self.as_logits(output))))
         if self.logits or self.scale is not None:
-            return softmax(self.as_logits(output), self.scale)
+            logits = self.as_logits(output)
+            if calibrator is None:
+                return normalized(softmax_exps(logits, self.scale))
+            return normalized(calibrator(softmax(logits)))
         probabilities = output.astype(np.float32)
-        blank_invalid_rows(probabilities, finite=True)
-        return probabilities
+        valid = blank_invalid_rows(probabilities, finite=True)
+        return (probabilities, valid) if calibrator is None else normalized(calibrator(probabilities))
 
 
 def _entropies(probabilities: FloatArray) -> FloatArray:

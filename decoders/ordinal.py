@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from headgate.decoders.activations import blank_invalid_rows, flat_positions, wide_sigmoid
+from headgate.decoders.activations import all_true, blank_invalid_rows, flat_positions, wide_sigmoid
 from headgate.decoders.decoder import Decoder
 from headgate.decoders.heads import (
     PROBABILISTIC,
@@ -80,7 +80,7 @@ class OrdinalDecoder(Decoder):
         labels = self.labels.take(ranks)
         # Not so where it is NaN.
         valid = np.equal(expected_ranks, expected_ranks)
-        if np.count_nonzero(valid) < len(valid):
+        if not all_true(valid):
             labels[~valid] = ""
             ranks[~valid] = -1
             scores[~valid] = probabilities[~valid] = np.nan

@@ -8,15 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from headgate.decoders.activations import flat_positions, least_float32, row_starts
+from headgate.decoders.activations import least_float32, row_starts
 from headgate.decoders.heads import HeadError
 from headgate.decoders.intervals import DIGITS, conformal_levels
 from headgate.decoders.options import DecodeOptions
-from headgate.decoders.ranking import best_first
 from headgate.v1 import Conformal, Head
-from headgate.v1.columns import FloatArray, OffsetArray
-
-_INFINITY = np.array(np.inf)
+from headgate.v1.columns import BoolArray, FloatArray, OffsetArray
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -63,18 +60,29 @@ class PredictionSets:
             raise ValueError(f"head '{self.head}' has no sets of confidence level {level:g}; {instead}")
         return level
 
-    def members(self, probabilities: FloatArray, level: float) -> tuple[OffsetArray, NDArray[np.intp]]:
+    def members(
+        self,
+        probabilities: FloatArray,
+        valid: BoolArray,
+        order: NDArray[np.intp],
+        in_order: FloatArray,
+        level: float,
+    ) -> tuple[OffsetArray, NDArray[np.intp]]:
         """Return which labels are in the sets of a level.
 
         Args:
-            probabilities: float32 [rows, classes]; rows with NaN have empty sets.
+            probabilities: float32 [rows, classes].
+            valid: bool [rows], false where they are NaN; these rows have empty sets.
+            order: [rows, classes], the most probable first; for sets that are not adaptive any.
+            in_order: the probabilities in this order.
             level: one of the head's, as `level` returns it.
 
         Returns:
             Where the entries of each row begin, [rows + 1], and the entries, the most probable of a row first.
         """
-        members = _until_reached if self.adaptive else _at_least
-        return members(probabilities, self.bounds[level])
+        if self.adaptive:
+            return _until_reached(valid, order, in_order, self.bounds[level])
+        return _at_least(probabilities, self.bounds[level])
 
 
 def _at_least(probabilities: FloatArray, least: FloatArray) -> tuple[OffsetArray, NDArray[np.intp]]:
@@ -86,13 +94,15 @@ def _at_least(probabilities: FloatArray, least: FloatArray) -> tuple[OffsetArray
     return entries.searchsorted(row_starts(rows + 1, classes)), members
 
 
-def _until_reached(probabilities: FloatArray, enough: FloatArray) -> tuple[OffsetArray, NDArray[np.intp]]:
-    rows, classes = probabilities.shape
-    order = best_first(probabilities, classes)
-    in_order = probabilities.take(flat_positions(order, classes)).astype(np.float64)
-    # What the probabilities before each add up to; before the first one less than any bound, but NaN in rows of NaN.
-    before = np.empty((rows, classes))
-    np.subtract(in_order[:, 0], _INFINITY, before[:, 0])
-    np.add.accumulate(in_order[:, :-1], 1, None, before[:, 1:])
-    (entries,) = (before < enough).ravel().nonzero()
+def _until_reached(
+    valid: BoolArray, order: NDArray[np.intp], in_order: FloatArray, enough: FloatArray
+) -> tuple[OffsetArray, NDArray[np.intp]]:
+    rows, classes = order.shape
+    sums = in_order.astype(np.float64)
+    np.add.accumulate(sums, 1, None, sums)
+    is_member = np.empty((rows, classes), np.bool_)
+    # The first one in any case, each other where those before add up to less.
+    is_member[:, 0] = valid
+    np.less(sums[:, :-1], enough, is_member[:, 1:])
+    (entries,) = is_member.ravel().nonzero()
     return entries.searchsorted(row_starts(rows + 1, classes)), order.take(entries)

@@ -18,7 +18,8 @@ from headgate.benchmarks.errors import BenchmarkError
 from headgate.benchmarks.machine import describe_machine
 from headgate.benchmarks.processors import running_on
 
-_SUBJECTS = ("classification", "detection", "ctc")
+# Detection first: of its rivals PyTorch has to be imported before TensorFlow, or LLVM ends the process.
+_SUBJECTS = ("detection", "classification", "ctc")
 _RESULTS = Path("benchmarks/results")
 
 

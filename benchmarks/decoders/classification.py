@@ -34,6 +34,7 @@ from headgate.v1 import (
 from headgate.v1.columns import Columns, FloatArray
 
 ROWS, CLASSES, BEST, TEMPERATURE = 4096, 1000, 5, 1.7
+RIVALS = ("scipy", "keras", "tensorflow")
 
 
 def cases() -> list[Case]:
@@ -126,12 +127,12 @@ def _of_one_row(units: int, fields: Mapping[str, Any]) -> Contenders:
 
 
 def _large_batch() -> Case:
-    note = "decode_predictions of keras.applications is left out: it downloads its labels, and knows only ImageNet's"
+    missing = [package for package in RIVALS if not find_spec(package)]
     return Case(
         f"multiclass, temperature, best {BEST} labels of {ROWS} x {CLASSES} logits",
         _of_large_batch,
         "at most 3 times one softmax pass; at least 20 times as fast as the Python loop",
-        note if find_spec("scipy") else f"{note}; left out, not installed: scipy",
+        f"left out, not installed: {', '.join(missing)}" if missing else "",
     )
 
 
@@ -156,6 +157,13 @@ def _of_large_batch() -> Contenders:
         softmax = import_module("scipy.special").softmax
         named = np.array(labels, object)
         contenders["scipy softmax and argsort"] = lambda: _scipy(softmax, logits, named)
+    if find_spec("keras") and find_spec("tensorflow"):
+        utilities: Any = import_module("keras.src.applications.imagenet_utils")
+        # It would download ImageNet's labels, else.
+        utilities.CLASS_INDEX = {label: [f"n{label}", label] for label in labels}
+        contenders["softmax and keras.applications decode_predictions"] = lambda: utilities.decode_predictions(
+            _softmax(logits / np.float32(TEMPERATURE)), BEST
+        )
     return contenders
 
 

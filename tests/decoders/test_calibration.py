@@ -171,7 +171,7 @@ def test_log_odds_of_softmax_agree_with_the_definition(logits):
 
 def test_log_odds_of_softmax_stay_finite():
     with np.errstate(all="ignore"):
-        odds = softmax_log_odds(np.array([[0, -np.inf, -np.inf], [3e38, -3e38, 0]], np.float32))
+        odds = multiclass(3).log_odds(np.array([[0, -np.inf, -np.inf], [3e38, -3e38, 0]], np.float32))
     assert np.isfinite(odds).all()
     assert (odds[:, 0] > 700).all()
     assert (odds[:, 1:] < -700).all()
@@ -190,6 +190,15 @@ def test_rows_without_an_answer_are_invalid(method, row):
     assert columns.valid.tolist() == [False, True]
     assert np.isnan(columns.probabilities[0]).all()
     np.testing.assert_allclose(columns.probabilities[1].sum(), 1, 1e-6)
+
+
+def test_where_the_slope_is_0_the_intercept_says_all():
+    fields = {"method": PLATT, "slopes": [0.0, 1.0], "intercepts": [1.0, 0.0]}
+    for activation in (ACTIVATION_LOGITS, ACTIVATION_PROBABILITIES):
+        decoder = multilabel(2, activation=activation, calibration=fields)
+        output = np.array([[np.inf, 0], [-np.inf, 0], [3, 0]]) if activation == ACTIVATION_LOGITS else np.eye(2)
+        expected = np.full(len(output), scipy.special.expit(1))
+        np.testing.assert_allclose(probabilities(decoder, output)[:, 0], expected, 1e-6)
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])

@@ -180,7 +180,7 @@ def test_rows_one_by_one_are_as_rows_together(batch):
         assert_same(decoder.decode({"o": output[row : row + 1]}, EVERYTHING), together.rows(row, row + 1))
 
 
-@pytest.mark.parametrize("classes", [10, 100, 1000])
+@pytest.mark.parametrize("classes", [10, 100, 1000, 9000])
 def test_many_classes_one_by_one_are_as_together(classes):
     kind = MulticlassHead(labels=map(str, range(classes)), top_k=5)
     decoder = make_decoder(classes, activation=ACTIVATION_LOGITS, multiclass=kind)

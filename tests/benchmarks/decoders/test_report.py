@@ -17,7 +17,8 @@ def test_page():
     text = page(MACHINE, [TIMING])
     assert "a processor, 2026-01-02, Python 3.11, numpy 2.0" in text
     assert "## one row\n\nGoal: under 15 µs. Note: left out: scipy.\n" in text
-    assert "| headgate | 4 µs | 1.00 |  |\n| floor | 3 µs | 0.75 | 1 µs |\n| Python | 2 s | 500000.00 |  |\n" in text
+    assert "| headgate | 4 µs | 2 µs | 1.00 |  |\n| floor | 3 µs | 1 µs | 0.75 | 1 µs |\n" in text
+    assert "| Python | 2 s | 2 s | 500000.00 |  |\n" in text
 
 
 def test_json():
