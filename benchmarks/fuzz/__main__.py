@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -14,7 +16,8 @@ from rich.table import Table
 
 from headgate.benchmarks.errors import BenchmarkError
 from headgate.benchmarks.fuzz.bystander import latency_s
-from headgate.benchmarks.fuzz.campaign import Campaign, Phase, Report, to_json
+from headgate.benchmarks.fuzz.campaign import Campaign
+from headgate.benchmarks.fuzz.report import Report, to_json
 from headgate.benchmarks.machine import describe_machine
 
 #: When everything has happened once, the server may come to hold so much more: one request of the largest size, which
@@ -24,6 +27,12 @@ _MOST_GROWTH_BYTES = 64 * 2**20
 _MOST_THREADS = 8
 _MOST_DESCRIPTORS = 8
 _MIB = 2**20
+#: Of the table.
+_WIDTH = 140
+#: What is on one side or the other by chance.
+_LEAST_CPU_S = 0.3
+#: So many times what as many good requests take of the server, bad ones may take.
+_MOST_CPU = 1.5
 
 
 def main(
@@ -36,16 +45,17 @@ def main(
 ) -> None:
     """Send bad input of all kinds to servers, and see what they and a client of good requests make of it.
 
-    The exit code is 1 if an answer was wrong, a server died, hung or grew, or a good request got no right answer.
+    The exit code is 1 if an answer was wrong, a server died, hung or grew, a good request got no right answer, or bad
+    ones took far more of the server than as many good ones.
     """
     if sys.platform != "linux":
         raise BenchmarkError(f"the server's memory is read as Linux keeps it; this is {sys.platform}")
-    console, progress = Console(), Console(stderr=True)
+    console, progress = Console(width=_WIDTH), Console(stderr=True)
     machine = describe_machine()
     with tempfile.TemporaryDirectory(prefix="headgate-fuzz-") as folder:
         campaign = Campaign(inputs, seed, Path(folder), lambda text: progress.print(f"[dim]{text}"))
         report = campaign.run()
-    report.faults += _growth(report)
+    report.faults += [*_growth(report), *_costs(report)]
     console.print(f"{machine['cpu']}, {machine['processors']} processors, load average {machine['load_average_1min']}")
     console.print(_table(report))
     console.print(f"{report.inputs:,} inputs; the slowest call took {report.slowest_s:.2f} s. Ends of calls:")
@@ -75,23 +85,43 @@ def _growth(report: Report) -> list[str]:
     ]
 
 
+def _costs(report: Report) -> list[str]:
+    took = [(phase.name, report.cpu_s(phase.bad), report.cpu_s(phase.good)) for phase in report.phases]
+    return [
+        f"{name} took {bad:.1f} s of the server, as many good requests {good:.1f} s"
+        for name, bad, good in took
+        if bad > _MOST_CPU * good + _LEAST_CPU_S
+    ]
+
+
 def _table(report: Report) -> Table:
+    """Make a table: what the bystander saw, and what the server took, of each attack and of as many good requests."""
     table = Table(box=box.SIMPLE, padding=(0, 1, 0, 0))
-    table.add_column("attack", no_wrap=True)
-    for heading in ("inputs", "seconds", "p50 ms", "p99 ms", "/ calm", "max ms"):
-        table.add_column(heading, justify="right")
-    calm = latency_s(report.phases[0].sightings, 99)
+    table.add_column("attack / as many good requests", no_wrap=True)
+    for heading in ("inputs", "p50 ms", "ratio", "p99 ms", "ratio", "max ms", "CPU s", "ratio"):
+        table.add_column(heading, justify="right", no_wrap=True)
     for phase in report.phases:
-        table.add_row(*_row(phase, calm))
+        p50, p99, most = (
+            [latency_s(load.sightings, percentile) * 1e3 for load in (phase.bad, phase.good)]
+            for percentile in (50, 99, 100)
+        )
+        cpu_s = [report.cpu_s(load) for load in (phase.bad, phase.good)]
+        table.add_row(
+            phase.name,
+            f"{phase.inputs:,}" if phase.inputs else "",
+            *_compared(p50),
+            *_compared(p99),
+            _compared(most)[0],
+            *_compared(cpu_s, 2, _LEAST_CPU_S),
+        )
     return table
 
 
-def _row(phase: Phase, calm_s: float) -> list[str]:
-    latencies = ["-"] * 4
-    if phase.sightings:
-        p50, p99, most = (latency_s(phase.sightings, percentile) for percentile in (50, 99, 100))
-        latencies = [f"{p50 * 1e3:.1f}", f"{p99 * 1e3:.1f}", f"{p99 / calm_s:.1f}", f"{most * 1e3:.1f}"]
-    return [phase.name, f"{phase.inputs:,}", f"{phase.end_s - phase.start_s:.1f}", *latencies]
+def _compared(pair: Sequence[float], digits: int = 1, least: float = 0.0) -> tuple[str, str]:
+    """Return two figures, of which either may be NaN, and their ratio, unless the second one is next to nothing."""
+    bad, good = pair
+    figures = " / ".join(f"{each:.{digits}f}" for each in pair if not math.isnan(each))
+    return figures, "" if math.isnan(bad) or not good > least else f"{bad / good:.2f}"
 
 
 if __name__ == "__main__":

@@ -30,6 +30,9 @@ _MAX_WORDS = 256
 _DIGITS_AND_NAMES = re.compile(r"'[^']*'|[0-9]+|\[.*?\]")
 
 Messages = tuple[bytes, ...]
+Call = tuple[Target, Messages]
+#: Sends calls to a method; returns how many messages they had.
+Send = Callable[[Target, Sequence[Messages]], int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,30 +87,33 @@ class Attack:
             for request in seeds.get(target.path, ()):
                 self._learn(target, (request,), [target.request.FromString(request)])
 
-    def send_changed(self, inputs: int, mutated: float) -> int:
-        """Send about as many messages, of which a share was mutated as bytes; return how many."""
+    def send_changed(self, inputs: int, mutated: float, send: Send | None = None) -> int:
+        """Send about as many messages, of which a share was mutated as bytes; return how many.
+
+        `send` may send something else in their place.
+        """
         turns = self._turns()
-        before = self.record.inputs
-        while self.record.inputs < before + inputs:
+        sent = 0
+        while sent < inputs:
             target = next(turns)
             fuzzer = MessageFuzzer(self._rng, sorted(self._words))
             calls = [self._draw(target, fuzzer, mutated) for _ in range(_ROUND)]
-            self._send_all(target, calls)
-        return self.record.inputs - before
+            sent += (send or self._send)(target, calls)
+        return sent
 
-    def send_enlarged(self, size: int) -> int:
+    def send_enlarged(self, size: int, send: Send | None = None) -> int:
         """Send messages of about as many bytes, each with one field that takes them: one for every field there is.
 
-        Returns how many.
+        Returns how many; `send` may send something else in their place.
         """
-        before = self.record.inputs
+        sent = 0
         for target in self._targets:
             example = self._seeds[target.path][0][0] if self._seeds[target.path] else b""
             for change in _enlargements(target.request.DESCRIPTOR):
                 message = target.request.FromString(example)
                 change(message, size)
-                self._send_all(target, [(message.SerializeToString(),)])
-        return self.record.inputs - before
+                sent += (send or self._send)(target, [(message.SerializeToString(),)])
+        return sent
 
     def _turns(self) -> Iterator[Target]:
         """Go through all methods, and then on and on: those whose requests have more fields come more often."""
@@ -138,13 +144,12 @@ class Attack:
             serialized = mutate(rng, serialized, [serialized, *others])
         return serialized
 
-    def _send_all(self, target: Target, calls: Sequence[Messages]) -> None:
-        send = sender(self._channel, target)
-        with ThreadPoolExecutor(_CONCURRENCY) as pool:
-            outcomes = list(pool.map(send, calls))
+    def _send(self, target: Target, calls: Sequence[Messages]) -> int:
+        outcomes = send_all(self._channel, [(target, messages) for messages in calls])
         # In their order, so that what is learnt is the same each time.
         for messages, outcome in zip(calls, outcomes, strict=True):
             self._note(target, messages, outcome)
+        return sum(map(len, calls))
 
     def _note(self, target: Target, messages: Messages, outcome: Outcome) -> None:
         record = self.record
@@ -178,6 +183,12 @@ class Attack:
         for message in parsed:
             if len(self._words) < _MAX_WORDS:
                 self._words.update(text for text in _texts(message) if len(text) < 100)
+
+
+def send_all(channel: grpc.Channel, calls: Sequence[Call]) -> list[Outcome]:
+    """Make calls, several at a time; return what became of each."""
+    with ThreadPoolExecutor(_CONCURRENCY) as pool:
+        return list(pool.map(lambda call: sender(channel, call[0])(call[1]), calls))
 
 
 def sender(channel: grpc.Channel, target: Target) -> Callable[[Messages], Outcome]:

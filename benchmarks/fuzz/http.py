@@ -26,6 +26,8 @@ _TIMEOUT_S = 40.0
 _CONCURRENCY = 8
 _JSON_LENGTH, _TIMEOUT = "Inference-Header-Content-Length", "Grpc-Timeout"
 _MIB = 2**20
+#: From here on, what a body takes is a matter of its size.
+_LARGE_BYTES = 2**19
 #: What a request can be to blame for.
 _RIGHT = {200, 307, 400, 404, 405, 408, 409, 411, 412, 413, 415, 422, 431, 501}
 #: Statuses that are right only with some messages: those of a code of gRPC's.
@@ -73,20 +75,43 @@ class HttpAttack:
         self._rng = random.Random(seed)
         described = json.loads(_send(port, Request("GET", "/openapi.json"))[1])
         self._endpoints = [(method.upper(), path) for path, methods in described["paths"].items() for method in methods]
+        self._good = self._find_good()
 
     def send(self, count: int) -> int:
         """Send so many requests, and special ones; return how many in all."""
         before = self.record.inputs
         requests = [*self._special(), *(self._draw() for _ in range(count))]
-        with ThreadPoolExecutor(_CONCURRENCY) as pool:
-            answers = pool.map(lambda request: _send(self._port, request), requests)
-            for request, (status, text) in zip(requests, answers, strict=True):
-                self._note(request, status, text)
+        for request, (status, text) in zip(requests, self._send_all(requests), strict=True):
+            self._note(request, status, text)
         for beginning in self._beginnings(count // 10):
             self.record.inputs += 1
             if not _is_ended(self._port, beginning):
                 self.record.findings.setdefault("connection", f"a connection of {beginning[:80]!r} was not ended")
         return self.record.inputs - before
+
+    def send_good(self, count: int) -> None:
+        """Send as many good requests, as large as those that `send` sends."""
+        special = [_GOOD_LARGE if len(each.body) >= _LARGE_BYTES else _GOOD for each in self._special()]
+        requests = [*special, *(self._rng.choice(self._good) for _ in range(count + count // 10))]
+        for request, (status, text) in zip(requests, self._send_all(requests), strict=True):
+            if status != 200:
+                fault = f"{request.method} {request.path}: a good request got {status}"
+                self.record.findings.setdefault(fault, f"{fault}: {text[:200]!r}")
+
+    def _send_all(self, requests: Sequence[Request]) -> list[tuple[int, bytes]]:
+        with ThreadPoolExecutor(_CONCURRENCY) as pool:
+            return list(pool.map(lambda request: _send(self._port, request), requests))
+
+    def _find_good(self) -> list[Request]:
+        """Return requests to all that is listed, but for what changes the server, which get the status 200."""
+        model = self._models[0]
+        requests = []
+        for method, path in self._endpoints:
+            if method in ("GET", "POST") and "repository" not in path and "sharedmemory" not in path:
+                path = re.sub(r"\{(\w+)\}", lambda found: model if found[1] == "model" else "1", path)
+                bodies = [b""] if method == "GET" else [json.dumps(body).encode() for body in self._bodies]
+                requests += [Request(method, path, body) for body in bodies]
+        return [each for each, (status, _) in zip(requests, self._send_all(requests), strict=True) if status == 200]
 
     def _note(self, request: Request, status: int, text: bytes) -> None:
         record = self.record
@@ -165,6 +190,13 @@ class HttpAttack:
 
 def _tensor(shape: str, data: str) -> bytes:
     return f'{{"inputs": [{{"name": "x", "datatype": "FP32", "shape": [{shape}], "data": [{data}]}}]}}'.encode()
+
+
+def _good(rows: int) -> Request:
+    return Request("POST", "/v2/models/classes/infer", _tensor(f"{rows},4", ",".join(["0.5"] * 4 * rows)))
+
+
+_GOOD, _GOOD_LARGE = _good(1), _good(_MIB // 16)
 
 
 def _change(rng: random.Random, value: Any) -> None:

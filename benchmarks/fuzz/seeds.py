@@ -60,10 +60,10 @@ HTTP_BODIES: tuple[Any, ...] = (
 )
 
 
-def infer_request(model: str, datatype: str, shape: Sequence[int], raw: bytes) -> bytes:
-    """Return a serialised ModelInferRequest of one input "x"."""
+def infer_request(model: str, datatype: str, shape: Sequence[int], raw: bytes, name: str = "x") -> bytes:
+    """Return a serialised ModelInferRequest of one input."""
     request = oip.ModelInferRequest(model_name=model, raw_input_contents=[raw])
-    request.inputs.add(name="x", datatype=datatype, shape=shape)
+    request.inputs.add(name=name, datatype=datatype, shape=shape)
     return bytes(request.SerializeToString())
 
 

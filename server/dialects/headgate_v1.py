@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from headgate.decoders import DecodeOptions, Decoder
 from headgate.server.decoding import decode_outputs
 from headgate.server.dialects.headgate_v1_statistics import describe_statistics
-from headgate.server.dialects.messages import LARGE_BYTES, parse, parse_part, parse_without, read_numbers
+from headgate.server.dialects.messages import LARGE_BYTES, parse, parse_part, parse_without, read_id, read_numbers
 from headgate.server.dialects.request_cache import PreparedRequest, RequestCache
 from headgate.server.errors import FailedPreconditionError, InvalidArgumentError, NotFoundError, ServerError
 from headgate.server.inference import InferenceRequest, Outputs
@@ -248,10 +248,7 @@ def _read_elements(tensor: Tensor, field: str) -> NDArray[Any]:
 
 
 def _render_error(call: Call, error: ServerError) -> bytes:
-    try:
-        request_id = PredictRequest.FromString(call.request).id
-    except Exception:
-        request_id = ""
+    request_id = read_id(PredictRequest, call.request)
     stream_error = StreamError(id=request_id, code=error.code.value[0], message=status_details(error))
     return StreamPredictResponse(error=stream_error).SerializeToString()
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from headgate.foreign import open_inference as oip
-from headgate.server.dialects.messages import parse
+from headgate.server.dialects.messages import parse, read_id
 from headgate.server.dialects.open_inference_models import describe_config, describe_metadata, describe_statistics
 from headgate.server.dialects.open_inference_outputs import RegionRenderer, read_outputs, renderer_of
 from headgate.server.dialects.open_inference_parameters import read_region, read_request_parameters
@@ -156,8 +156,6 @@ def _render_error(call: Call, error: ServerError) -> bytes | None:
     # Triton's clients can ask for the error's status, which ends the stream.
     if call.metadata("triton_grpc_error") == "true":
         return None
-    response = oip.ModelStreamInferResponse(error_message=status_details(error), infer_response={})
-    # What has too many fields is not parsed for its id, either.
-    with suppress(InvalidArgumentError):
-        response.infer_response.id = parse_infer_request(call.request)[0].id
+    answer = {"id": read_id(oip.ModelInferRequest, call.request)}
+    response = oip.ModelStreamInferResponse(error_message=status_details(error), infer_response=answer)
     return bytes(response.SerializeToString())

@@ -15,6 +15,8 @@ from headgate.server.model import LoadedModel
 from headgate.server.model_control import ModelControl
 from headgate.server.repository import ModelEntry, ModelRepository, ModelState
 
+#: More are refused before they are looked at.
+_MAX_CONFIGS = 8_000
 _STATES = {
     ModelState.LOADING: "LOADING",
     ModelState.READY: "AVAILABLE",
@@ -76,7 +78,7 @@ def reload_config(request: Any, control: ModelControl) -> None:
     The rest of it has to say what is so already, since that is what the repository and its config.toml files decide.
 
     Raises:
-        InvalidArgumentError: it has no list of models, or names one twice.
+        InvalidArgumentError: it has no list of models, or a very long one, or names one twice.
         NotFoundError: there is no model of a name.
         FailedPreconditionError: it would change something else, or give a label to a version that is not ready; clients
             do not control which models this server has; or one cannot be loaded.
@@ -84,6 +86,8 @@ def reload_config(request: Any, control: ModelControl) -> None:
     if request.config.WhichOneof("config") != "model_config_list":
         raise InvalidArgumentError("the request has no model_config_list, the only config that is served")
     configs = request.config.model_config_list.config
+    if len(configs) > _MAX_CONFIGS:
+        raise InvalidArgumentError(f"the model_config_list has {len(configs)} entries; send at most {_MAX_CONFIGS}")
     names = {config.name for config in configs}
     if len(names) < len(configs):
         raise InvalidArgumentError("the model_config_list names a model twice; name each once")

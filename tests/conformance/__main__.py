@@ -8,7 +8,9 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from tests.conformance.catalog import CLIENTS, SECTIONS
+import trustme
+
+from tests.conformance.catalog import CLIENTS, SECTIONS, WAYS
 from tests.conformance.clients.plan import Plan, write_plan
 from tests.conformance.environments import MissingError
 from tests.conformance.limits import LIMITS
@@ -35,6 +37,15 @@ def main():
     with tempfile.TemporaryDirectory(prefix="headgate-conformance-") as folder:
         write_models(Path(folder, "models"))
         runs = [_run(client, installed[client.environment], Path(folder)) for client in clients]
+        _write_certificates(Path(folder))
+        for way in WAYS:
+            found = [
+                (client, installed[client.environment])
+                for client in clients
+                if client.name in way.clients and not isinstance(installed[client.environment], MissingError)
+            ]
+            if found:
+                runs.append(_connect(way, found, Path(folder)))
     complete = set(arguments.only) == set(CLIENTS)
     problems = judge(runs, LIMITS, complete)
     for problem in problems:
@@ -73,9 +84,42 @@ def _run(client, installed, folder):
             _ask(client.command(plan, installed), run)
     except ServerError as error:
         run.problem = str(error)
+    _report(run, start)
+    return run
+
+
+def _report(run, start):
     right = sum(outcome.ok for outcome in run.outcomes)
     print(f"{run.name}: {right} of {len(run.outcomes)} checks in {time.monotonic() - start:.0f} s", flush=True)
-    return run
+
+
+def _write_certificates(folder):
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(folder / "authority.pem")
+    certificate = authority.issue_cert("localhost", "127.0.0.1")
+    certificate.private_key_pem.write_to_path(folder / "server.key")
+    for pem in certificate.cert_chain_pems:
+        pem.write_to_path(folder / "server.pem", append=True)
+
+
+def _connect(way, clients, folder):
+    """Ask one server with several clients, given with what their environments have installed."""
+    all_runs = ClientRun(way.name, way.title)
+    start = time.monotonic()
+    plan = folder / "plan.json"
+    options = [option.format(folder=folder) for option in way.server]
+    authority = str(folder / "authority.pem") if way.is_tls else ""
+    try:
+        with serving(folder / "models", LOADED_AT_START, options, folder / "server.log") as (grpc, http):
+            write_plan(plan, Plan(grpc, http, make_cases(), authority, only_main=True))
+            for client, installed in clients:
+                run = ClientRun(client.name, client.title + ", HTTP" * ("http" in client.arguments))
+                _ask(client.command(plan, installed), run)
+                all_runs.add(run)
+    except ServerError as error:
+        all_runs.problem = str(error)
+    _report(all_runs, start)
+    return all_runs
 
 
 def _ask(command, run):

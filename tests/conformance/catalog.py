@@ -102,6 +102,50 @@ CLIENTS = {client.name: client for client in (
     Client("grpc-health-probe", "grpc-health-probe {version}", HEALTH_PROBE, "health_probe.py"),
 )}  # fmt: skip
 
+
+@dataclass(frozen=True)
+class Way:
+    """A way to connect other than to a port in plain text, asked with the main calls of some clients.
+
+    Attributes:
+        name: its id.
+        title: how people call it.
+        server: options of the server; "{folder}" stands for that with the certificates and the socket.
+        clients: that can connect so, by their names.
+        is_tls: whether it is over TLS.
+    """
+
+    name: str
+    title: str
+    server: tuple[str, ...]
+    clients: tuple[str, ...]
+    is_tls: bool = False
+
+
+_BY_GRPC = (
+    "tritonclient-newest-grpc", "tritonclient-newest-grpc-asyncio", "tensorflow-serving", "grpcurl", "ghz",
+    "grpc-health-probe",
+)  # fmt: skip
+_BY_HTTP = ("tritonclient-newest-http", "tritonclient-newest-http-asyncio")
+WAYS = (
+    Way(
+        "tls", "TLS", ("--tls-cert", "{folder}/server.pem", "--tls-key", "{folder}/server.key"), _BY_GRPC + _BY_HTTP,
+        is_tls=True,
+    ),
+    Way("unix", "Unix socket", ("--host", "unix:{folder}/socket", "--http-host", "127.0.0.1"), _BY_GRPC),
+    Way("public-api", "`--transport public-api`", ("--transport", "public-api"), _BY_GRPC + _BY_HTTP),
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Section:
+    """A table of the page: of which runs, and what its rows are."""
+
+    title: str
+    runs: tuple[str, ...]
+    rows: tuple[str, str] = ("call", "cases")
+
+
 _OPEN_INFERENCE = (
     "tritonclient-oldest-{}",
     "tritonclient-oldest-{}-asyncio",
@@ -113,9 +157,15 @@ _OPEN_INFERENCE = (
 )
 #: The page's tables.
 SECTIONS = (
-    ("Open Inference Protocol with Triton's extensions, gRPC", tuple(name.format("grpc") for name in _OPEN_INFERENCE)),
-    ("Open Inference Protocol with Triton's extensions, HTTP", tuple(name.format("http") for name in _OPEN_INFERENCE)),
-    ("TensorFlow Serving", ("tensorflow-serving",)),
-    ("Load: perf_analyzer", ("perf_analyzer",)),
-    ("Tools that use reflection and health checks", ("grpcurl", "ghz", "grpc-health-probe")),
+    *(
+        Section(
+            f"Open Inference Protocol with Triton's extensions, {title}",
+            tuple(name.format(protocol) for name in _OPEN_INFERENCE),
+        )
+        for protocol, title in (("grpc", "gRPC"), ("http", "HTTP"))
+    ),
+    Section("TensorFlow Serving", ("tensorflow-serving",)),
+    Section("Load: perf_analyzer", ("perf_analyzer",)),
+    Section("Tools that use reflection and health checks", ("grpcurl", "ghz", "grpc-health-probe")),
+    Section("Other ways to connect", tuple(way.name for way in WAYS), ("client", "calls")),
 )

@@ -9,8 +9,8 @@ LIMITS = (
         "Clients cannot send models or settings: what is served lies in the repository.",
     ),
     Limit(
-        "tritonclient-*", "CudaSharedMemoryRegister", "*", "does not use CUDA shared memory",
-        "Not served: tensors travel in messages or in system shared memory.",
+        "tritonclient-*", "CudaSharedMemoryRegister", "*", "no model of this server runs on a CUDA device",
+        "Served where a model runs on a CUDA device, and this page was written without one.",
     ),
     Limit(
         "tritonclient-*", "TraceSetting", "changed", "this server traces nothing",
@@ -33,10 +33,6 @@ LIMITS = (
         "Text is UTF-8: onnxruntime's Python hands out no other.",
     ),
     Limit(
-        "*", "*", "rows of no elements", "only the first size can be 0",
-        "Free sizes begin at 1; the number of rows can be 0.",
-    ),
-    Limit(
         "tritonclient-*", "ModelInfer, parameters", "sequences", "models have no state here",
         "Models have no state between requests.",
     ),
@@ -45,13 +41,12 @@ LIMITS = (
         "JSON is read up to a quarter of --max-message-mb, 16 MiB unless that is set: 4 MiB of FP32 are 20 MB of it. "
         "Binary tensors carry more.",
     ),
-    Limit(
-        "*", "ModelInfer", "BF16", "is a tensor(bfloat16), which headgate cannot serve",
-        "Models with inputs or outputs of bfloat16 are not served; have the model cast them.",
-    ),
-    Limit(
-        "tritonclient-oldest-http*", "ModelInfer", "no rows", "dtype float64, expected float32",
-        "tritonclient 2.41 makes float64 of no elements.",
+    *(
+        Limit(
+            "tritonclient-oldest-http*", "ModelInfer", case, "dtype float64, expected float32",
+            "tritonclient 2.41 makes float64 of no elements.",
+        )
+        for case in ("no rows", "rows of no elements")
     ),
     Limit(
         "tritonclient-oldest-http-asyncio", "ModelInfer", "*, the request", "NameError",

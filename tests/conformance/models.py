@@ -24,9 +24,8 @@ from tests.conformance.clients.plan import DTYPES, Case, Tensor
 ONNX_TYPES = {"FP16": "float16", "FP32": "float", "FP64": "double", "BF16": "bfloat16", "BYTES": "string"} | {
     name: name.lower() for name in ("BOOL", "UINT8", "UINT16", "UINT32", "UINT64", "INT8", "INT16", "INT32", "INT64")
 }
-#: All but one that cannot be served: clients that ask for it have it loaded first.
 LOADED_AT_START = (
-    *(f"identity_{datatype}" for datatype in ONNX_TYPES if datatype != "BF16"),
+    *(f"identity_{datatype}" for datatype in ONNX_TYPES),
     *("sums", "fruit", "tumor", "price", "spare", "churn", "busy"),
 )
 FRUIT = ("apple", "pear", "plum")

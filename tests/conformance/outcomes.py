@@ -33,6 +33,16 @@ class ClientRun:
     missing: str = ""
     problem: str = ""
 
+    def add(self, other):
+        """Add the run of a client to this one of several: its name stands where those of calls do, calls as cases."""
+        title = other.title.replace(" {version}", "")
+        for each in other.outcomes:
+            case = f"{each.call}, {each.case}" if each.case else each.call
+            self.outcomes.append(Outcome(title, case, each.ok, each.detail))
+        if other.problem or not other.outcomes:
+            problem = f"{other.name}: {other.problem or 'made no checks'}"
+            self.problem = f"{self.problem}; {problem}" if self.problem else problem
+
 
 @dataclass(frozen=True)
 class Limit:

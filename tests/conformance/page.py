@@ -12,22 +12,25 @@ here fails and leaves this page as it is.
 - *yes*: the answer was right, or the error was the one that the case is about.
 - *no*: it does not work; the note below the table says why.
 - An empty field: the client has no such call, or is not asked to make it.
+
+The last table is of servers that are reached in another way than through a port in plain text: by each client's main
+calls.
 """
 
 
 def render(sections, runs, limits):
-    """Return the page: a table for each section, given as title and names of clients."""
+    """Return the page: a table for each section."""
     by_name = {run.name: run for run in runs}
     parts = [INTRODUCTION]
-    for title, names in sections:
-        shown = [by_name[name] for name in names if name in by_name]
+    for section in sections:
+        shown = [by_name[name] for name in section.runs if name in by_name]
         if shown:
-            parts.append("\n".join(_section(title, shown, limits)).rstrip() + "\n")
+            parts.append("\n".join(_table(section, shown, limits)).rstrip() + "\n")
     return "\n".join(parts)
 
 
-def _section(title, runs, limits):
-    yield f"## {title}\n"
+def _table(section, runs, limits):
+    yield f"## {section.title}\n"
     for run in runs:
         if run.missing:
             yield f"{_title(run)} was not run: {run.missing}.\n"
@@ -35,7 +38,7 @@ def _section(title, runs, limits):
     if not present:
         return
     reasons = []
-    yield f"| call | cases | {' | '.join(_title(run) for run in present)} |"
+    yield f"| {' | '.join(section.rows)} | {' | '.join(_title(run) for run in present)} |"
     yield f"|---|---|{'---|' * len(present)}"
     for (call, cells), cases in _rows(present, limits, reasons).items():
         yield f"| {call} | {_join(cases)} | {' | '.join(cells)} |"

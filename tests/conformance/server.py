@@ -14,7 +14,7 @@ class ServerError(Exception):
 
 @contextlib.contextmanager
 def serving(repository, models, options, log):
-    """Run a server; yield its addresses for gRPC and for HTTP, "host:port".
+    """Run a server; yield its addresses for gRPC and for HTTP, "host:port", or "unix:path".
 
     Args:
         repository: of models.
@@ -48,6 +48,6 @@ def serving(repository, models, options, log):
 
 def _addresses(server):
     for line in server.stdout:
-        if found := re.match(r"ready: serving on (\S+) and http://(\S+)", line):
+        if found := re.match(r"ready: serving on (\S+) and https?://(\S+)", line):
             return found.groups()
     return None

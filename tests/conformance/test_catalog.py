@@ -1,6 +1,6 @@
 import fnmatch
 
-from tests.conformance.catalog import CLIENTS, SCRIPTS, SECTIONS
+from tests.conformance.catalog import CLIENTS, SCRIPTS, SECTIONS, WAYS
 from tests.conformance.limits import LIMITS
 
 
@@ -8,9 +8,13 @@ def test_scripts_are_there():
     assert [client.name for client in CLIENTS.values() if not (SCRIPTS / client.script).is_file()] == []
 
 
-def test_each_client_stands_in_one_table():
-    shown = [name for _, names in SECTIONS for name in names]
-    assert sorted(shown) == sorted(CLIENTS)
+def test_each_client_and_each_way_stands_in_one_table():
+    shown = [name for section in SECTIONS for name in section.runs]
+    assert sorted(shown) == sorted([*CLIENTS, *(way.name for way in WAYS)])
+
+
+def test_ways_are_those_of_clients_that_there_are():
+    assert [way.name for way in WAYS if not set(way.clients) <= set(CLIENTS)] == []
 
 
 def test_limits_are_of_clients_that_there_are():

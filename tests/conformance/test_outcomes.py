@@ -22,6 +22,20 @@ def test_reading():
     assert read.missing == "no such library"
 
 
+def test_runs_of_several_clients_as_one():
+    both = ClientRun("tls", "TLS")
+    outcomes = [Outcome("Infer", "BF16", False, "why"), Outcome("Live", "", True)]
+    both.add(ClientRun("c", "Client {version}, HTTP", outcomes))
+    assert [(each.call, each.case) for each in both.outcomes] == [
+        ("Client, HTTP", "Infer, BF16"),
+        ("Client, HTTP", "Live"),
+    ]
+    assert judge([both], [], complete=True) == ["tls: Client, HTTP (Infer, BF16): why"]
+    both.add(run(Outcome("Live", "", True), name="other", problem="ended with 1"))
+    both.add(run(name="third"))
+    assert judge([both], [], complete=True)[0] == "tls: other: ended with 1; third: made no checks"
+
+
 def test_all_as_expected():
     runs = [
         run(Outcome("Infer", "", True), Outcome("Infer", "BF16", False, "no type BF16")),

@@ -1,3 +1,4 @@
+from tests.conformance.catalog import Section
 from tests.conformance.outcomes import ClientRun, Limit, Outcome
 from tests.conformance.page import render
 
@@ -23,7 +24,7 @@ RUNS = [
 
 
 def test_tables():
-    page = render([("First", ["a", "b"]), ("Second", ["c"]), ("Third", ["not chosen"])], RUNS, LIMITS)
+    page = render([Section("First", ["a", "b"]), Section("Second", ["c"]), Section("Third", ["none"])], RUNS, LIMITS)
     first, second = page.split("\n## ")[1:]
     assert (
         first
@@ -46,10 +47,10 @@ First
 
 
 def test_a_failure_that_is_not_expected():
-    page = render([("First", ["a"])], RUNS, [])
+    page = render([Section("First", ["a"])], RUNS, [])
     assert "1. Not expected: why\n" in page
 
 
 def test_a_check_made_several_times_works_if_it_does_each_time():
     runs = [ClientRun("a", "A", [Outcome("Infer", "", True), Outcome("Infer", "", False, "why")])]
-    assert "| Infer |  | no (1) |" in render([("First", ["a"])], runs, [])
+    assert "| Infer |  | no (1) |" in render([Section("First", ["a"], ("client", "calls"))], runs, [])

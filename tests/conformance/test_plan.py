@@ -7,9 +7,10 @@ from tests.conformance.models import make_cases
 
 def test_a_plan_is_read_as_it_was_written(tmp_path):
     cases = make_cases()
-    write_plan(tmp_path / "plan.json", Plan("a:1", "b:2", cases))
+    write_plan(tmp_path / "plan.json", Plan("a:1", "b:2", cases, "root.pem", only_main=True))
     plan = read_plan(tmp_path / "plan.json")
     assert (plan.grpc, plan.http, list(plan.cases)) == ("a:1", "b:2", list(cases))
+    assert (plan.authority, plan.only_main) == ("root.pem", True)
     for name, case in cases.items():
         read = plan.cases[name]
         assert (read.model, read.version, read.scores) == (case.model, case.version, case.scores)

@@ -2,10 +2,10 @@ import pytest
 
 from headgate.benchmarks.fuzz.attack import Attack
 from headgate.benchmarks.fuzz.bystander import Bystander
-from headgate.benchmarks.fuzz.campaign import open_channel, serving
 from headgate.benchmarks.fuzz.models import write_repository
 from headgate.benchmarks.fuzz.seeds import valid_requests
 from headgate.benchmarks.fuzz.services import find_targets
+from headgate.benchmarks.fuzz.serving import open_channel, serving
 
 
 @pytest.fixture(scope="session")

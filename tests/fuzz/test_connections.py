@@ -10,19 +10,21 @@ from headgate.benchmarks.fuzz.floods import floods
 from headgate.benchmarks.resources import read_resources
 
 pytestmark = pytest.mark.usefixtures("bystander")
+BAD_CALLS = [*frames.bad_calls(GOOD), *frames.bombs()]
 FLOODS = floods(GOOD, LARGE)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("call", frames.bad_calls(GOOD), ids=lambda call: f"{call.name}: {call.path[:50]}")
+@pytest.mark.parametrize(
+    "call", [*frames.bad_calls(GOOD), *frames.bombs()], ids=lambda call: f"{call.name}: {call.path[:50]}"
+)
 def test_calls_that_break_rules(server, call):
     assert frames.send_call(server.port, call) is None
 
 
 def test_a_good_call_breaks_none(server):
     """What is sent there is wrong for the reason that is given, and no other."""
-    good = frames.BadCall("good", frames.message(GOOD), frozenset({"OK"}))
-    assert frames.send_call(server.port, good) is None
+    assert frames.send_call(server.port, frames.good_call(GOOD)) is None
 
 
 def test_connections_that_break_rules(server):
@@ -33,7 +35,7 @@ def test_connections_that_break_rules(server):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", FLOODS)
 def test_floods(server, name):
-    FLOODS[name](server.port)
+    FLOODS[name].attack(server.port)
 
 
 @pytest.mark.slow
@@ -42,7 +44,7 @@ def test_what_is_held_is_let_go(server):
     held = []
     for _ in range(2):
         for flood in FLOODS.values():
-            flood(server.port)
+            flood.attack(server.port)
         held.append(read_resources(server.pid).resident_bytes)
     # One request of the largest size may stay with the allocator.
     assert held[1] - held[0] < 64 * 2**20

@@ -4,9 +4,9 @@ import random
 
 import pytest
 
-from headgate.benchmarks.fuzz.campaign import open_channel
 from headgate.benchmarks.fuzz.recognition import compare, request_caches
 from headgate.benchmarks.fuzz.seeds import valid_requests
+from headgate.benchmarks.fuzz.serving import open_channel
 from headgate.server import Server, ServerSettings
 from headgate.server.dialects.request_cache import RequestCache
 

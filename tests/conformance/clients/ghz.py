@@ -19,17 +19,18 @@ def main(plan_path, program):
     plan = read_plan(plan_path)
     for method, request in json_requests(plan.cases["fruit 1"]).items():
         with check(method):
-            _assert_all_succeed(program, plan.grpc, method, request)
+            _assert_all_succeed(program, plan, method, request)
         if method in STREAMS:
             with check(STREAMS[method]):
-                _assert_all_succeed(program, plan.grpc, STREAMS[method], [request] * 5)
+                _assert_all_succeed(program, plan, STREAMS[method], [request] * 5)
     with check("grpc.health.v1.Health/Check"):
-        _assert_all_succeed(program, plan.grpc, "grpc.health.v1.Health/Check", {})
+        _assert_all_succeed(program, plan, "grpc.health.v1.Health/Check", {})
 
 
-def _assert_all_succeed(program, address, method, request):
-    options = ["--insecure", "-n", f"{CALLS}", "-c", "8", "--connections", "2", "-O", "json", "--call", method]
-    report = json.loads(run([program, *options, "-d", json.dumps(request), address]))
+def _assert_all_succeed(program, plan, method, request):
+    connect = ["--cacert", plan.authority] if plan.authority else ["--insecure"]
+    options = [*connect, "-n", f"{CALLS}", "-c", "8", "--connections", "2", "-O", "json", "--call", method]
+    report = json.loads(run([program, *options, "-d", json.dumps(request), plan.grpc]))
     equal(report["statusCodeDistribution"], {"OK": CALLS})
 
 

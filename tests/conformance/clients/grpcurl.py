@@ -26,33 +26,49 @@ def main(plan_path, program):
     client("grpcurl", program.rpartition("-v")[2])
     plan = read_plan(plan_path)
 
+    def ask(*words, options=()):
+        is_unix = plan.grpc.startswith("unix:")
+        connect = ["-cacert", plan.authority] if plan.authority else ["-plaintext"]
+        return run([program, *connect, *["-unix"] * is_unix, *options, plan.grpc.removeprefix("unix:"), *words])
+
     def call(method, *requests):
         data = " ".join(json.dumps(request) for request in requests) or "{}"
-        return _objects(run([program, "-plaintext", "-d", data, plan.grpc, method]))
+        return _objects(ask(method, options=["-d", data]))
 
-    check_reflection(program, plan)
+    check_services(ask)
+    if plan.only_main:
+        check_health(call)
+        check_predictions(call, plan)
+        return
+    check_reflection(ask)
+    check_health(call)
     check_models(call)
     check_predictions(call, plan)
     with check(f"{INFERENCE}/ModelInfer", "an unknown model: an error"), refused("NotFound", "nothing"):
         call(f"{INFERENCE}/ModelInfer", {"model_name": "nothing"})
 
 
-def check_reflection(program, plan):
+def check_services(ask):
     with check("reflection", "list"):
-        equal(set(run([program, "-plaintext", plan.grpc, "list"]).split()), set(SERVICES))
+        equal(set(ask("list").split()), set(SERVICES))
+
+
+def check_reflection(ask):
     for service in SERVICES:
         with check("reflection", f"describe {service}"):
-            assert f"service {service.rpartition('.')[2]} {{" in run(
-                [program, "-plaintext", plan.grpc, "describe", service]
-            )
+            assert f"service {service.rpartition('.')[2]} {{" in ask("describe", service)
     with check("reflection", "describe a message"):
-        text = run([program, "-plaintext", plan.grpc, "describe", "headgate.v1.PredictRequest"])
+        text = ask("describe", "headgate.v1.PredictRequest")
         assert "repeated .headgate.v1.Tensor inputs = 4;" in text, text
+
+
+def check_health(call):
+    with check("grpc.health.v1.Health/Check"):
+        equal(call("grpc.health.v1.Health/Check"), [{"status": "SERVING"}])
 
 
 def check_models(call):
     for method, request, expected in (
-        ("grpc.health.v1.Health/Check", {}, {"status": "SERVING"}),
         (f"{INFERENCE}/ServerLive", {}, {"live": True}),
         (f"{INFERENCE}/ServerReady", {}, {"ready": True}),
         (f"{INFERENCE}/ModelReady", {"name": "fruit"}, {"ready": True}),

@@ -16,14 +16,16 @@ SERVICES = (
 
 def main(plan_path, program):
     client("grpc-health-probe", program.rpartition("-v")[2])
-    address = f"-addr={read_plan(plan_path).grpc}"
+    plan = read_plan(plan_path)
+    tls = ["-tls", f"-tls-ca-cert={plan.authority}"] if plan.authority else []
+    command = [program, f"-addr={plan.grpc}", *tls]
     with check(CALL):
-        run([program, address])
+        run(command)
     for service in SERVICES:
         with check(CALL, service):
-            run([program, address, f"-service={service}"])
+            run([*command, f"-service={service}"])
     with check(CALL, "an unknown service: an error"):
-        run([program, address, "-service=nothing"], returncode=3)
+        run([*command, "-service=nothing"], returncode=3)
 
 
 if __name__ == "__main__":

@@ -90,11 +90,20 @@ class Case:
 
 @dataclass
 class Plan:
-    """Where the server is, and the cases by name; an address is empty where the server does not listen."""
+    """What to ask, and whom.
+
+    Attributes:
+        grpc, http: the server's addresses.
+        cases: by name.
+        authority: the file of the root certificate, where the server is asked over TLS; "" where it is not.
+        only_main: whether a client makes its main calls only.
+    """
 
     grpc: str
     http: str
     cases: dict
+    authority: str = ""
+    only_main: bool = False
 
 
 def write_plan(path, plan):
@@ -109,7 +118,7 @@ def read_plan(path):
         name: Case(case["model"], _tensors(case["inputs"]), _tensors(case["outputs"]), case["version"], case["scores"])
         for name, case in content["cases"].items()
     }
-    return Plan(content["grpc"], content["http"], cases)
+    return Plan(**content | {"cases": cases})
 
 
 def _to_json(value):

@@ -49,8 +49,6 @@ def check_tensors(api):
     for name, case in api.plan.cases.items():
         if case.model.startswith("identity_"):
             with check(CALL, name):
-                if not api.is_model_ready(case.model):
-                    api.load_model(case.model)
                 result = api.infer_case(case)
                 api.assert_answers(result, case)
                 equal(api.response(result)["outputs"]["y"]["datatype"], case.outputs["y"].datatype)

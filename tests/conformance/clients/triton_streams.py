@@ -15,11 +15,7 @@ WAIT_S = 60
 def check_all(api):
     case = api.plan.cases["two inputs, two outputs"]
     with check(CALL, "answers in order"):
-        requests = [_numbered(api, number) for number in range(100)]
-        for number, (result, error) in enumerate(_ask(api, requests)):
-            equal(error, None)
-            equal(api.response(result)["id"], f"{number}")
-            equal(result.as_numpy("y").tolist(), [[110 * number]])
+        check_order(api)
     with check(CALL, "models of different speed, answers in order"):
         requests = [
             {"model_name": name, "inputs": api.inputs(api.plan.cases[key]), "request_id": key}
@@ -64,6 +60,15 @@ def check_all(api):
     with check(CALL, "cancelled with requests under way"):
         _cancel(api)
         api.assert_answers(api.infer_case(case), case)
+
+
+def check_order(api):
+    answers = _ask(api, [_numbered(api, number) for number in range(100)])
+    equal(len(answers), 100)
+    for number, (result, error) in enumerate(answers):
+        equal(error, None)
+        equal(api.response(result)["id"], f"{number}")
+        equal(result.as_numpy("y").tolist(), [[110 * number]])
 
 
 def _numbered(api, number):

@@ -584,6 +584,9 @@ class TestVersions:
         request.config.model_config_list.config[-1].name = "iris"
         code, details = refusal(versions.HandleReloadConfigRequest, request)
         assert (code, details) == (INVALID_ARGUMENT, "the model_config_list names a model twice; name each once")
+        request.config.model_config_list.config.extend([type(request.config.model_config_list.config[0])()] * 10_000)
+        code, details = refusal(versions.HandleReloadConfigRequest, request)
+        assert (code, details) == (INVALID_ARGUMENT, "the model_config_list has 10003 entries; send at most 8000")
         assert self.times(versions, label="stable") == (1, 1)
 
 
