@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-benchmarks test-oldest quick polyglot lint types check bench bench-client bench-decoders coverage-matrix overload soak fuzz peers gpu-check conformance proto clean
+.PHONY: help demo test test-benchmarks test-oldest test-backends quick polyglot lint types check bench bench-client bench-decoders coverage-matrix overload soak fuzz peers gpu-check conformance proto clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -52,6 +52,22 @@ test-oldest: ## the test suite with the oldest supported versions
 	.venv-oldest/bin/pip install --quiet --constraint constraints-oldest.txt --editable '.[cpu,http,export,tensorflow,bench,dev]'
 	.venv-oldest/bin/pytest -m 'not polyglot' --deselect tests/e2e/test_wheel.py
 
+# An environment of its own: gigabytes, less where PyTorch's index of CPU wheels can be reached. tf_keras wants `tensorflow`.
+BACKENDS := build/backends
+TORCH := torch==2.15.0
+$(BACKENDS)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(BACKENDS)
+	$(BACKENDS)/bin/pip install --quiet --retries 1 --index-url https://download.pytorch.org/whl/cpu $(TORCH) \
+		|| $(BACKENDS)/bin/pip install --quiet --constraint constraints.txt $(TORCH)
+	$(BACKENDS)/bin/pip install --quiet --constraint constraints.txt --editable '.[cpu,export,dev]' \
+		tensorflow==2.21.0 tf_keras==2.21.0 jax==0.10.2
+	@touch $@
+
+# Tests skip what cannot be imported: here nothing is.
+test-backends: $(BACKENDS)/.installed ## the exporter's tests of models made under JAX, PyTorch and Keras 2 (3 minutes)
+	$(BACKENDS)/bin/python -c 'import jax, torch, tf_keras'
+	$(BACKENDS)/bin/python -m pytest -m backends tests/exporter tests/benchmarks/coverage
+
 bench: $(VENV)/.installed ## requests/s, latency and CPU per request of the server and of a bare echo
 	$(BIN)/python -m headgate.benchmarks
 
@@ -61,8 +77,8 @@ bench-client: $(VENV)/.installed ## ways to ask for single rows with the Python 
 bench-decoders: $(VENV)/.installed ## the decoders beside their floors and what people use (2 minutes)
 	$(BIN)/python -m headgate.benchmarks.decoders
 
-coverage-matrix: $(VENV)/.installed ## what of Keras exports: every layer and architecture; writes docs/coverage.md (an hour)
-	$(BIN)/python -m headgate.benchmarks.coverage
+coverage-matrix: $(BACKENDS)/.installed ## what of Keras exports: every layer and architecture; writes docs/coverage.md (an hour)
+	$(BACKENDS)/bin/python -m headgate.benchmarks.coverage
 
 overload: $(VENV)/.installed ## goodput, refusals and recovery at up to four times what the server can do (5 minutes)
 	$(BIN)/python -m headgate.benchmarks.overload

@@ -1,7 +1,7 @@
 """Recurrent layers in onnxruntime, tf2onnx's loops against headgate's nodes: `python -m headgate.benchmarks.recurrent`.
 
-50 steps of 64 features, layers of 64 units; the masked ones see rows of 1 to 50 steps. The two models take turns, and
-medians are reported. Give the machine nothing else to do.
+50 steps of 64 features, layers of 64 units; the masked ones see rows of 1 to 50 steps. The two models take turns on one
+thread, and medians of the CPU time are reported.
 """
 
 from __future__ import annotations
@@ -65,7 +65,9 @@ def _both(model: Any) -> tuple[Any, Any]:
 
 
 def _session(model: Any) -> onnxruntime.InferenceSession:
-    return onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
 
 
 def _run(session: onnxruntime.InferenceSession, inputs: Any) -> Any:
@@ -76,8 +78,8 @@ def _medians_us(sessions: list[onnxruntime.InferenceSession], inputs: Any) -> li
     times: list[list[float]] = [[] for _ in sessions]
     for _ in range(_ROUNDS):
         for session, its_times in zip(sessions, times, strict=True):
-            start, runs = time.perf_counter(), 0
-            while (elapsed := time.perf_counter() - start) < _ROUND_SECONDS:
+            start, runs = time.thread_time(), 0
+            while (elapsed := time.thread_time() - start) < _ROUND_SECONDS:
                 _run(session, inputs)
                 runs += 1
             its_times.append(elapsed / runs * 1e6)

@@ -109,6 +109,8 @@ def build_heads(
 def _settings_by_output(traced: TracedModel, settings: Mapping[str, HeadSetting]) -> dict[str, dict[str, Any] | None]:
     """Return what was said of each output: its fields, which name further outputs as they are exported, or None."""
     outputs = {alias: output for output, aliases in traced.aliases.items() for alias in aliases}
+    # A layer's name is that of all its outputs, and exported as that of the first.
+    outputs |= {output: output for output in traced.aliases}
 
     def resolve(what: str, name: str) -> str:
         if name not in outputs:

@@ -21,7 +21,8 @@ _MOST_LISTED = 1000
 _PIXEL_SCALES = ((1 / 255, 0.0), (1 / 127.5, -1.0))
 #: Operations that see an image as such, and those that may come before.
 _SPATIAL_OPS = ("Conv2D", "DepthwiseConv2dNative", "MaxPool", "AvgPool")
-_POINTWISE_OPS = ("AddV2", "Mul", "Pad", "RealDiv", "ResizeBilinear", "ResizeNearestNeighbor", "Sub")
+_RESIZING_OPS = ("ResizeArea", "ResizeBicubic", "ResizeBilinear", "ResizeNearestNeighbor", "ScaleAndTranslate")
+_POINTWISE_OPS = ("AddV2", "Mul", "Pad", "RealDiv", "Sub", *_RESIZING_OPS)
 _LAYOUTS = {b"NHWC": ImageInput.LAYOUT_NHWC, b"NCHW": ImageInput.LAYOUT_NCHW}
 
 #: The names of the columns of an input, for the only one that has columns or by input.

@@ -137,7 +137,8 @@ def _by_case(results: Sequence[Result]) -> Iterator[str]:
     yield "|---|---|---:|---:|---:|---|"
     for result in results:
         outcome = result.outcome
-        yield _row([result.name, outcome.status, f"{outcome.error:.0e}", outcome.nodes or "", f"{outcome.seconds:.1f}"])
+        numbers = [f"{outcome.error:.0e}", outcome.nodes or "", f"{outcome.seconds:.1f}"]
+        yield _row([result.name, outcome.status, *numbers, outcome.reason if outcome.status == "equal" else ""])
 
 
 def _subject(result: Result) -> str:

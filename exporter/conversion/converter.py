@@ -64,7 +64,14 @@ def notes_of(traced: TracedModel) -> list[str]:
     """Say in what other numbers than the Keras model the ONNX model computes, one sentence each."""
     widened = [layer.name for layer in traced.layers if getattr(layer, "compute_dtype", "") == "bfloat16"]
     unpacked = [layer.name for layer in traced.layers if getattr(layer, "quantization_mode", None) == "int4"]
+    misplaced = [layer.name for layer in traced.layers if _has_misplaced_bias(layer)]
     notes = []
+    if misplaced:
+        notes.append(
+            f"layers {listed(misplaced)} make as many channels, which come first, as columns: Keras under TensorFlow "
+            "adds their bias along the columns, and so does the ONNX model; a model that was trained under JAX or "
+            "PyTorch answers otherwise there"
+        )
     if widened:
         notes.append(
             f"layers {listed(widened)} compute in bfloat16, for which onnxruntime lacks operators; the ONNX model "
@@ -76,6 +83,18 @@ def notes_of(traced: TracedModel) -> list[str]:
             "numbers, and is larger than the Keras model"
         )
     return notes
+
+
+def _has_misplaced_bias(layer: Any) -> bool:
+    """Tell whether Keras takes a layer's last axis for its channels, as its `ops.add` does where sizes are equal."""
+    from keras import ops
+
+    bias = getattr(layer, "bias", None)
+    if getattr(layer, "data_format", "") != "channels_first" or bias is None:
+        return False
+    shape = getattr(getattr(layer, "output", None), "shape", (None,))
+    added = ops.add(ops.zeros((1, 2, 1, 2)), ops.reshape(ops.arange(2.0), (1, 2, 1, 1)))
+    return bool(shape[-1] == bias.shape[0] and added[0, 1, 0, 0] != 1)
 
 
 def _checked_model(

@@ -112,26 +112,45 @@ def _load_path(path: Path, safe_mode: bool, signature: str | None, custom_object
 def _load_keras(path: Path, safe_mode: bool, custom_objects: dict[str, Any]) -> tuple[Any, str]:
     """Load what model.save wrote; return the model, and why its loss is lost."""
     config, compile_config, keras_version = _read(path)
+    loss = compile_config.get("loss") if isinstance(compile_config, dict) else None
     keras = _keras_for(keras_version)
     lost_loss = ""
     if safe_mode:
         known = {*custom_objects, *keras.saving.get_custom_objects()}
         check_config(config, known)
         try:
-            check_config(compile_config, known)
+            check_config(loss, known)
         except ModelLoadError as error:
             lost_loss = str(error)
-    attempts = [False] if lost_loss else [True, False]
-    failures = []
-    for compiled in attempts:
-        try:
-            # A custom loss that is not known must not keep the model from being exported.
-            model = keras.saving.load_model(path, custom_objects, compile=compiled, safe_mode=safe_mode)
-        except Exception as error:
-            failures.append(error)
-        else:
-            return model, lost_loss or "".join(map(reason_of, failures))
-    raise _load_error(failures[0], keras_version, keras.__name__) from failures[0]
+    try:
+        model = keras.saving.load_model(path, custom_objects, compile=False, safe_mode=safe_mode)
+    except Exception as error:
+        raise _load_error(error, keras_version, keras.__name__) from error
+    return model, lost_loss or _compile(model, loss, keras, custom_objects)
+
+
+def _compile(model: Any, loss: Any, keras: Any, custom_objects: dict[str, Any]) -> str:
+    """Give a model the loss of its file; return why it cannot have it, which must not keep it from being exported.
+
+    The loss alone: Keras under PyTorch writes optimizers that import PyTorch, and nothing here asks for metrics.
+    """
+
+    def deserialized(config: Any) -> Any:
+        if isinstance(config, list):
+            return [deserialized(one) for one in config]
+        if isinstance(config, dict) and "class_name" not in config:
+            return {name: deserialized(one) for name, one in config.items()}
+        if isinstance(config, str):
+            config = keras.saving.get_registered_object(config, custom_objects) or config
+        return keras.losses.get(config)
+
+    try:
+        if loss is not None:
+            with keras.saving.custom_object_scope(custom_objects):
+                model.compile(loss=deserialized(loss))
+    except Exception as error:
+        return reason_of(error)
+    return ""
 
 
 def _read(path: Path) -> tuple[Any, Any, str]:

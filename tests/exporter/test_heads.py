@@ -390,3 +390,11 @@ def test_a_level_of_confidence_waits_for_the_calibration(tmp_path, exported, den
     assert heads["out"].confidence_level == 0.8
     covered = (heads["out"].lower[:, 0] <= x.sum(axis=1)) & (x.sum(axis=1) <= heads["out"].upper[:, 0])
     assert 0.8 <= covered.mean() < 0.9
+
+
+def test_a_layer_with_several_outputs_is_named_by_its_first(tmp_path):
+    x = keras.Input((6, 3), name="x")
+    model = keras.Model(x, keras.layers.GRU(4, return_sequences=True, return_state=True, name="gru")(x))
+    report = export_model(model, tmp_path, heads={"gru": None, "gru_1": None}, dry_run=True)
+    assert not report.undecided
+    assert not report.signature.heads

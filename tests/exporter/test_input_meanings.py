@@ -81,6 +81,7 @@ def test_long_open_vocabularies_are_cut(traced):
         ([layers.Rescaling(1 / 255), layers.Conv2D(2, 3)], (8, 8, 3), "float32", {"minimum": 0, "maximum": 255}),
         ([layers.Rescaling(1 / 127.5, -1), layers.MaxPool2D()], (8, 8, 1), "uint8", {"minimum": 0, "maximum": 255}),
         ([layers.Rescaling(1 / 7), layers.ZeroPadding2D(), layers.Conv2D(2, 3)], (8, 8, 3), "float32", {}),
+        ([layers.Resizing(4, 4, interpolation="area"), layers.MaxPool2D()], (8, 8, 3), "uint8", {}),
         (layers.DepthwiseConv2D(3), (None, None, 4), "float32", {}),
         (layers.Conv2D(2, 3), (8, 8, 5), "float32", None),
         (layers.Flatten(), (8, 8, 3), "float32", None),

@@ -66,7 +66,7 @@ def _check_image(image: ImageInput, spec: TensorSpec) -> None:
     axis = {ImageInput.LAYOUT_NHWC: 3, ImageInput.LAYOUT_NCHW: 1}.get(image.layout)
     count = CHANNELS.get(image.channels)
     if axis is None and count is not None:
-        raise ValueError(f"{what}: the order of the channels is given, but not the layout")
+        raise ValueError(f"{what}: the order of the channels is given, but not the layout; give both, such as rgb,nhwc")
     if axis is not None and count is not None and spec.shape[axis] not in (-1, count):
         order = ImageInput.Channels.Name(image.channels).removeprefix("CHANNELS_")
         raise ValueError(f"{what} has {spec.shape[axis]} channels, {order} has {count}")

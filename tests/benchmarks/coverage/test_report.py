@@ -26,5 +26,11 @@ def test_reasons():
     assert "| tf_keras/model | skipped | tf_keras is not installed |" in rest
 
 
+def test_the_tolerance_that_was_applied_is_shown():
+    outcome = Outcome("equal", "output 'y' within 3e-4", 0.5, 3, 2e-6)
+    text = page([Result("applications", "NASNetMobile/32x32", "", outcome)])
+    assert "| NASNetMobile/32x32 | equal | 2e-06 | 3 | 0.5 | output 'y' within 3e-4 |" in text
+
+
 def test_configurations_of_a_layer_share_a_row():
     assert "| Dense | plain; ~~gelu~~; ~~odd~~ | 1 of 3 | 2e-07 | 3 | 1.5 |" in page(RESULTS)

@@ -4,7 +4,7 @@ import pytest
 from keras import layers as kl
 
 from headgate.benchmarks.coverage.cases import Case, Subject, integers, normal, padded, words
-from headgate.benchmarks.coverage.matrix import case_of
+from headgate.benchmarks.coverage.matrix import SETS, case_of
 from headgate.benchmarks.coverage.trial import _difference, try_case
 
 X = {"x": normal(4)}
@@ -39,6 +39,14 @@ def test_selection(set_name, name):
     outcome = try_case(case)
     assert outcome.status == ("refused" if case.refused else "equal"), outcome.reason
     assert case.refused or outcome.nodes > 0
+
+
+@pytest.mark.slow
+@pytest.mark.backends
+@pytest.mark.parametrize("case", [case for case in SETS["shapes"] if case.needs], ids=lambda case: case.name)
+def test_cases_of_other_backends(case):
+    pytest.importorskip(case.needs)
+    assert try_case(case).status == "equal"
 
 
 def test_a_file_that_computes_something_else_is_wrong():

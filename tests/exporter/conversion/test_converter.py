@@ -97,3 +97,14 @@ def test_other_numbers_than_those_of_keras_are_told(traced):
     widened, unpacked = conversion.notes_of(traced(model))
     assert widened.startswith("layers 'narrow' compute in bfloat16")
     assert "int4 weights of 'packed'" in unpacked
+
+
+@pytest.mark.parametrize("columns", [4, 5])
+def test_biases_that_keras_adds_along_the_columns_are_told(columns, traced):
+    conv = layers.Conv2D(4, 3, padding="same", data_format="channels_first", name="square")
+    model = keras.Sequential([keras.Input((3, 6, columns)), conv])
+    conv.bias.assign([0, 1, 2, 3])
+    is_misplaced = np.asarray(model(np.zeros((1, 3, 6, columns))))[0, :, 0, 0].tolist() != [0, 1, 2, 3]
+    assert not (is_misplaced and columns == 5)
+    notes = conversion.notes_of(traced(model))
+    assert [note.startswith("layers 'square' make as many channels") for note in notes] == [True] * is_misplaced

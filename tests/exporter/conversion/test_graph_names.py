@@ -61,6 +61,7 @@ def test_the_layer_of_a_node(node, layer):
     assert layer_of(node, {name: name for name in ("net", "dense", "dense_1", "dense__4", "add")}) == layer
 
 
+@pytest.mark.backends
 def test_layers_of_keras_2_whose_names_differ_in_a_number(traced):
     tf_keras = pytest.importorskip("tf_keras")
     stack = [tf_keras.layers.Dense(3, name=name) for name in ("dense", "dense_1")]
