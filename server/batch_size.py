@@ -21,10 +21,10 @@ TimeBatch = Callable[[int], float]
 _REPEATS = 5
 #: Slow batches are run less often.
 _ENOUGH_S = 1.0
-#: What a batch costs beside its run, about: it is taken, joined, split and counted.
-_BATCH_S = 200e-6
+#: What a batch costs beside its run, about (docs/decisions/0006-queueing.md): threads take turns, and caches are cold.
+_BATCH_S = 1e-3
 #: By how much a row has to become cheaper for larger batches to be worth their latency.
-_GAIN = 0.05
+_GAIN = 0.03
 
 
 def time_batch(session: Session, rows: int, path: Path) -> float:
@@ -76,7 +76,7 @@ def best_batch(seconds: TimeBatch, most_rows: int) -> tuple[int, float]:
     >>> best_batch(lambda rows: 0.010 + rows * 0.001, 64)
     (64, 0.074)
     >>> best_batch(lambda rows: rows * 0.002, 64)
-    (2, 0.004)
+    (16, 0.032)
     """
     sizes: list[tuple[int, float]] = []
     rows = 1

@@ -178,14 +178,14 @@ class TestExecution:
 
         def seconds(session, rows, path):
             tried.append(rows)
-            return rows * 0.002
+            return rows * 0.005
 
         monkeypatch.setattr("headgate.server.model.time_batch", seconds)
         model = load("iris")
-        assert (model.batch_rows, model.config.batching.max_batch_size) == (2, 64)
+        assert (model.batch_rows, model.config.batching.max_batch_size) == (8, 64)
         # Nobody waits for the load of a model to run its larger batches.
-        assert max(tried) == 8
-        assert describe_config(model).dynamic_batching.preferred_batch_size == [2]
+        assert max(tried) == 32
+        assert describe_config(model).dynamic_batching.preferred_batch_size == [8]
         # What is set is kept.
         config = ModelConfig(batching=BatchingConfig(max_batch_size=16))
         model = load("set", IMAGES, config=config)
