@@ -147,7 +147,10 @@ def test_a_loss_that_is_not_known_does_not_hinder(suffix, tmp_path, dense):
         export_model(path, tmp_path / "models")
 
 
-@pytest.mark.parametrize("loss", ["mse", ["mae"], {"y": "mse"}, keras.losses.Huber()], ids=str)
+LOSSES = {"text": "mse", "list": ["mae"], "dict": {"y": "mse"}, "object": keras.losses.Huber()}
+
+
+@pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES)
 @pytest.mark.parametrize("suffix", [".keras", ".h5"])
 def test_the_loss_of_a_file_tells_what_its_output_means(loss, suffix, tmp_path):
     model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1, name="y")], name="model")
