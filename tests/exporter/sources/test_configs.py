@@ -130,6 +130,11 @@ json_values = st.recursive(
 )
 
 
+def test_names_in_messages_are_printable():
+    with pytest.raises(UnsafeModelError, match=r"uses 'None\.\\n\\x1b\[2J', which is no part of a model"):
+        check_config({"class_name": "\n\x1b[2J"})
+
+
 @given(json_values)
 def test_any_configuration_passes_or_is_refused_in_one_line(value):
     message = ""
@@ -137,4 +142,4 @@ def test_any_configuration_passes_or_is_refused_in_one_line(value):
         check_config(read_config(json.dumps(value)), {"Known"})
     except ModelLoadError as error:
         message = str(error)
-    assert "\n" not in message
+    assert message.isprintable()
