@@ -18,6 +18,8 @@
 import re
 from collections.abc import Iterable
 
+from headgate.v1.text import printable
+
 
 class ExportError(ValueError):
     """A model that cannot be exported as asked. The message says what came, what was expected and what to do."""
@@ -29,6 +31,10 @@ class MissingDependencyError(ExportError, ImportError):
 
 class ModelLoadError(ExportError):
     """What was handed over is no Keras model, or cannot be loaded or called as it is."""
+
+    def __str__(self) -> str:
+        # Names in files may hold what moves a terminal's cursor.
+        return printable(super().__str__())
 
 
 class UnsafeModelError(ModelLoadError):

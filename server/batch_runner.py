@@ -12,13 +12,13 @@ from headgate.server.errors import (
     QueueFullError,
     ServerError,
     first_line,
-    printable,
 )
 from headgate.server.inference import InferenceRequest, Outputs, Renderer
 from headgate.server.inputs import ModelInputs
 from headgate.server.session import Session
 from headgate.server.statistics import Statistics
 from headgate.server.tracing import trace_of
+from headgate.v1.text import printable
 
 _log = logging.getLogger(__name__)
 

@@ -19,6 +19,8 @@ lines of it, nor control a terminal.
 
 import grpc
 
+from headgate.v1.text import printable
+
 #: Of a message; names that clients sent may have many megabytes, which take a minute to escape.
 _MAX_CHARACTERS = 10_000
 
@@ -97,17 +99,6 @@ class StartupError(ServerError):
 
 class Interrupted(BaseException):
     """A signal came while a server was loading, or a second one while it drained."""
-
-
-def printable(text: str) -> str:
-    r"""Escape what is no printable character: line ends, control characters, marks that reverse text.
-
-    >>> print(printable("größe\n\x1b[31m"))
-    größe\n\x1b[31m
-    """
-    if text.isprintable():
-        return text
-    return "".join([each if each.isprintable() else each.encode("unicode_escape").decode() for each in text])
 
 
 def first_line(error: Exception) -> str:

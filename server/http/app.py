@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 import headgate
 from headgate.client import HeadgateError
-from headgate.server.errors import ServerError, printable
+from headgate.server.errors import ServerError
 from headgate.server.http.errors import HttpError, status_of
 from headgate.server.http.gateway import PROBLEMS, Gateway, json_answer
 from headgate.server.http.metrics import HttpMetrics
@@ -28,6 +28,7 @@ from headgate.server.http.schemas import InferRequest, PredictRequest
 from headgate.server.http.settings import LogSettings, TraceSettings, settings_routes
 from headgate.server.http.shared_memory import CudaRegion, SystemRegion, shared_memory_routes
 from headgate.v1 import GetStatisticsRequest, GetStatisticsResponse
+from headgate.v1.text import printable
 
 _log = logging.getLogger(__name__)
 
