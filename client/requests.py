@@ -193,9 +193,6 @@ def _tensor(value: ArrayLike, spec: TensorSpec) -> Tensor:
         array = np.asarray(value)
     except ValueError as error:
         raise InvalidRequestError(f"input '{spec.name}' is no array: {error}") from None
-    # Of the package ml_dtypes, which only those have who have such arrays.
-    if array.dtype.name == "bfloat16":
-        array = array.view(BFLOAT16)
     array = widened(array)
     if array.ndim < 2 and list(spec.shape[1:]) == [1]:
         array = array.reshape(-1, 1)

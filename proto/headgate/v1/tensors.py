@@ -117,11 +117,16 @@ def convert(array: NDArray[Any], dtype: DTypeLike) -> tuple[NDArray[Any], NDArra
 
 
 def widened(array: NDArray[Any]) -> NDArray[Any]:
-    """Return an array of BFLOAT16 as float32, which holds all of its values; any other as it is."""
-    if array.dtype != BFLOAT16:
+    """Return an array of bfloat16 (see `_is_bfloat16`) as float32, which holds all its values; any other as it is."""
+    if not _is_bfloat16(array.dtype):
         return array
     wide: NDArray[np.float32] = (array.view("<u2").astype(np.uint32) << 16).view(np.float32)
     return wide
+
+
+def _is_bfloat16(dtype: np.dtype[Any]) -> bool:
+    """Whether it is BFLOAT16, or that of the package ml_dtypes, which only those have who have such arrays."""
+    return dtype.kind == "V" and (dtype == BFLOAT16 or dtype.name == "bfloat16")
 
 
 def _to_bfloat16(array: NDArray[np.float32]) -> NDArray[np.void]:
@@ -147,7 +152,7 @@ def tensor_from_numpy(array: ArrayLike, name: str = "") -> Tensor:
     ([2, 3], 24)
     """
     array = np.asarray(array)
-    if array.dtype.name == "bfloat16":
+    if _is_bfloat16(array.dtype):
         array = array.view(BFLOAT16)
     data_type = data_type_of(array.dtype)
     tensor = Tensor(name=name, datatype=data_type, shape=array.shape)
