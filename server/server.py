@@ -11,6 +11,7 @@ from headgate.server.dialects import headgate_v1, health, model_repository, open
 from headgate.server.dialects.open_inference_settings import SettingsDialect
 from headgate.server.dialects.open_inference_shared_memory import SharedMemoryDialect
 from headgate.server.dialects.reflection import Reflection
+from headgate.server.memory import MemoryTrimmer
 from headgate.server.message_limit import largest_message_bytes
 from headgate.server.model import MODEL_FILE, LoadedModel
 from headgate.server.model_control import ModelControl
@@ -88,6 +89,7 @@ class Server:
             compression=settings.compression,
         )
         self._transport = create_transport(settings.transport, methods, self.repository.run_ready, self._options)
+        self._trimmer = MemoryTrimmer()
 
     @property
     def port(self) -> int:
@@ -116,6 +118,7 @@ class Server:
             StartupError: the address is taken.
         """
         self._transport.start()
+        self._trimmer.start()
 
     def load(self, on_loaded: Callable[[LoadedModel], None] = lambda model: None) -> None:
         """Load the models one by one.
@@ -147,6 +150,7 @@ class Server:
         if self._workers is not None:
             self._workers.close()
         self._transport.close()
+        self._trimmer.close()
         return finished
 
     def _load_model(self, entry: ModelEntry) -> LoadedModel:

@@ -23,7 +23,8 @@ def test_start_and_stop(tmp_path, write_model, connect, infer_request):
     loaded = []
     server.start(lambda model: loaded.append(model.name))
     assert loaded == ["iris", "price"]
-    assert len(threads_of_servers() - before) == 3
+    names = {thread.name for thread in threads_of_servers() - before}
+    assert names >= {"headgate-io", "headgate-run-0", "headgate-run-1"}
     response = connect(server).infer(infer_request("price", x=np.array([[1, 2]], np.float32)))
     assert np.frombuffer(response.raw_output_contents[0], np.float32).tolist() == [21]
     assert server.stop() is True
