@@ -12,10 +12,23 @@ def cases():
 def test_the_empty_decoder_gives_what_headgate_gives(cases):
     assert len(cases) > 10
     for contenders in cases.values():
-        columns, prebuilt = (contender() for contender in contenders.values())
+        columns, prebuilt, *_ = (contender() for contender in contenders.values())
         assert type(columns) is type(prebuilt)
         assert len(columns) == 1
         assert columns.valid.all()
+
+
+@pytest.mark.parametrize("installed", [True, False])
+def test_the_slow_ones_run_against_kernels_where_numba_is_installed(installed, monkeypatch):
+    monkeypatch.setattr(classification, "find_spec", lambda package: installed or None)
+    slow = [case for case in classification.cases() if case.name.removesuffix(", one row") in classification.SLOW]
+    assert len(slow) == 4
+    for case in slow:
+        contenders = case.contenders()
+        assert ("compiled with numba" in contenders) == installed
+        assert case.note == ("" if installed else "left out, not installed: numba")
+        if installed:
+            assert contenders["compiled with numba"]().labels == contenders["headgate"]().labels
 
 
 def test_headgate_says_what_the_others_say(monkeypatch):
