@@ -43,6 +43,8 @@ from headgate.benchmarks.worker import Part, Plan
 _WORKER = "from headgate.benchmarks.worker import main; main()"
 #: Open loop: bidirectional streams on each connection.
 STREAMS_PER_CONNECTION = 8
+#: What `select` can watch, less what a process has open anyway.
+CONNECTIONS_PER_PROCESS = 1000
 #: Requests that are sent later than this are taken for a schedule that was not kept.
 LATE_START_S = 0.001
 #: Between the moment at which all processes are ready and the start.
@@ -273,6 +275,12 @@ class LoadGenerator:
         }
         if isinstance(load, ClosedLoop):
             connections = min(connections, load.concurrency)
+        if connections > processes * CONNECTIONS_PER_PROCESS:
+            raise BenchmarkError(
+                f"{connections:,} connections are too many: a process has up to {CONNECTIONS_PER_PROCESS:,}; "
+                f"use more processes than {processes}"
+            )
+        if isinstance(load, ClosedLoop):
             in_flight = [len(range(first, load.concurrency, connections)) for first in range(connections)]
             shares = [tuple(in_flight[first::processes]) for first in range(min(processes, connections))]
             return [

@@ -67,6 +67,8 @@ class Loop:
         self._by_descriptor: dict[int, Connection] = {}
         #: A connection that was lost leaves its place empty.
         self._places: list[Connection | None] = [self._open() for _ in range(connections)]
+        #: Closed loop: which of them connections have or had.
+        self._place_of = {connection: place for place, connection in enumerate(self._by_descriptor.values())}
         self._reconnect_at = 0
 
     @property
@@ -90,6 +92,8 @@ class Loop:
 
     def run_closed(self, until_ns: int) -> None:
         """Follow each answer with another request.
+
+        A connection that the server asks to leave (GOAWAY) is followed by another one.
 
         Raises:
             BenchmarkError: a connection broke, or the server answers otherwise than expected.
@@ -179,19 +183,39 @@ class Loop:
             if connection is None:
                 self.is_stopped = True
                 continue
+            answered_before = len(self._answers)
             try:
-                answered = connection.receive() + connection.expire(self._clock())
+                connection.receive()
+                connection.expire(self._clock())
                 if is_closed and not connection.is_leaving:
                     now = self._clock()
-                    for _ in range(answered):
+                    for _ in range(len(self._answers) - answered_before):
                         connection.send(now)
                 connection.flush()
             except OSError as error:
+                was_leaving = connection.is_leaving
                 self._lose(connection)
-                if is_closed:
-                    raise BenchmarkError(f"the connection to the server broke: {error}") from error
+                if is_closed and not was_leaving:
+                    raise BenchmarkError(f"the connection to the server broke: {error.strerror or error}") from error
             if is_closed and connection.is_leaving:
-                raise BenchmarkError("the server closes connections (GOAWAY), which a closed loop cannot go on without")
+                self._move(connection, len(self._answers) - answered_before)
+
+    def _move(self, leaving: Connection, answered: int) -> None:
+        """Follow what was answered on a connection that takes no more requests with as many on the next one."""
+        place = self._place_of[leaving]
+        connection = self._places[place]
+        try:
+            if connection is None or connection.is_leaving:
+                connection = self._places[place] = self._open()
+                self._place_of[connection] = place
+            now = self._clock()
+            for _ in range(answered):
+                connection.send(now)
+            connection.flush()
+        except OSError as error:
+            raise BenchmarkError(
+                f"the server closes connections and takes no new ones: {error.strerror or error}"
+            ) from error
 
     def _lose(self, connection: Connection) -> None:
         del self._by_descriptor[connection.fileno()]

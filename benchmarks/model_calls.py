@@ -138,8 +138,11 @@ class ModelCalls:
     def _error(self, error: Any) -> BenchmarkError:
         if error.code() is grpc.StatusCode.UNIMPLEMENTED:
             return BenchmarkError(f"{self._address.url} has no such call; servers other than headgate need --raw")
-        details = " ".join((error.details() or "").split())
-        return BenchmarkError(f"{self._address.url}: {details or error.code().name}")
+        details = " ".join((error.details() or "").split()) or error.code().name
+        if "Socket closed" in details:
+            # So ends a connection on which the server waits for a TLS handshake, or one without a client's certificate.
+            details += f"; does the server ask for {'--tls-cert' if self._address.is_secure else '--tls'}?"
+        return BenchmarkError(f"{self._address.url}: {details}")
 
 
 def _data_type(name: str) -> DataType:

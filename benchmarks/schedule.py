@@ -10,6 +10,9 @@ from numpy.typing import NDArray
 
 from headgate.benchmarks.errors import BenchmarkError
 
+#: All of them are held in memory.
+_MOST_REQUESTS = 100_000_000
+
 
 @dataclass(frozen=True, slots=True)
 class Phase:
@@ -36,9 +39,18 @@ def start_times(phases: Sequence[Phase], rng: np.random.Generator | None = None)
         rng: makes the starts of each phase a Poisson process: given their number, which is Poisson-distributed itself,
             they are uniform and independent. None: they are evenly spaced, the first at once.
 
+    Raises:
+        BenchmarkError: they are too many.
+
     >>> start_times([Phase(2, 1), Phase(4, 0.5)]).tolist()
     [0, 500000000, 1000000000, 1250000000]
     """
+    requests = sum(phase.rate * phase.seconds for phase in phases)
+    if requests > _MOST_REQUESTS:
+        raise BenchmarkError(
+            f"{requests:,.0f} requests are more than the {_MOST_REQUESTS:,} that can be planned; give a lower rate, or "
+            "fewer seconds"
+        )
     times = []
     phase_start_s = 0.0
     for phase in phases:

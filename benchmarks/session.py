@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from headgate.benchmarks.address import Address
+from headgate.benchmarks.errors import BenchmarkError
 from headgate.benchmarks.generator import ClosedLoop, Interrupted, LoadGenerator, OpenLoop, Result
+from headgate.benchmarks.headers import NO_ANSWER
 from headgate.benchmarks.http2 import Call
 from headgate.benchmarks.model_calls import Breakdown, ModelCalls
 from headgate.benchmarks.search import highest_rate
@@ -35,7 +37,7 @@ def describe_load(load: ClosedLoop | OpenLoop) -> str:
     """Name a load for people."""
     if isinstance(load, ClosedLoop):
         return f"{load.concurrency} in flight"
-    return " then ".join(f"{phase.rate:,.0f}/s" for phase in load.phases)
+    return " then ".join(f"{phase.rate:,.0f}/s" if phase.rate >= 10 else f"{phase.rate:.2g}/s" for phase in load.phases)
 
 
 class Session:
@@ -83,10 +85,16 @@ class Session:
         return result
 
     def search(self, p99_s: float, load_at: Callable[[float], OpenLoop]) -> float:
-        """Return the highest rate at which 99 % of the requests are answered within a time; 0 if there is none."""
+        """Return the highest rate at which 99 % of the requests are answered within a time; 0 if there is none.
+
+        Raises:
+            BenchmarkError: as `LoadGenerator.run`, and where nothing is answered any more.
+        """
 
         def is_good(rate: float) -> bool:
             result = self.measure(load_at(rate))
+            if result.requests.offered and result.requests.errors[NO_ANSWER] == result.requests.offered:
+                raise BenchmarkError(f"no request of {rate:,.0f}/s was answered in any way: the server hangs")
             return not result.unsent and result.requests.latency_of_all_s(99) <= p99_s
 
         return highest_rate(is_good, first=self.measure(_PROBE).throughput / 2)

@@ -174,5 +174,5 @@ def main() -> None:
                 pipe.send(part)
         except BenchmarkError as error:
             pipe.send(error)
-        except (EOFError, BrokenPipeError):
+        except (EOFError, BrokenPipeError, ConnectionResetError):
             return

@@ -28,6 +28,7 @@ _LOAD = "Load"
 _REQUESTS = "Requests"
 _GENERATOR = "Load generator"
 _RESULTS = "Results"
+_LONGEST_S = 86_400.0
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(us|ms|s|m)")
 _UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0}
 
@@ -72,10 +73,12 @@ def bench(
         ),
     ] = False,
     seconds: Annotated[
-        float, typer.Option(min=0.1, help="How long each load is measured.", rich_help_panel=_LOAD)
+        float,
+        typer.Option(min=0.1, max=_LONGEST_S, help="How long each load is measured.", rich_help_panel=_LOAD),
     ] = 10.0,
     warmup: Annotated[
-        float, typer.Option(min=0, help="Seconds of each load that are not measured.", rich_help_panel=_LOAD)
+        float,
+        typer.Option(min=0, max=_LONGEST_S, help="Seconds of each load that are not measured.", rich_help_panel=_LOAD),
     ] = 1.0,
     stream: Annotated[
         bool,
@@ -127,6 +130,20 @@ def bench(
             help="TLS: trust these roots (PEM) instead of the system's.",
             show_default=False,
             rich_help_panel=_REQUESTS,
+        ),
+    ] = None,
+    tls_cert: Annotated[
+        Path | None,
+        typer.Option(
+            help="Mutual TLS: the certificate (chain) to show the server, PEM.",
+            show_default=False,
+            rich_help_panel=_REQUESTS,
+        ),
+    ] = None,
+    tls_key: Annotated[
+        Path | None,
+        typer.Option(
+            help="The private key of --tls-cert, PEM, not encrypted.", show_default=False, rich_help_panel=_REQUESTS
         ),
     ] = None,
     processes: Annotated[int, typer.Option(min=1, help="How many make the load.", rich_help_panel=_GENERATOR)] = 2,
@@ -181,10 +198,19 @@ def bench(
     p99_s = None if max_rate_under_p99 is None else _seconds(max_rate_under_p99, "--max-rate-under-p99")
     timeout_s = None if timeout is None else _seconds(timeout, "--timeout")
     shapes = dict(_shape(text) for text in shape or [])
+    if (tls_cert is None) != (tls_key is None):
+        raise typer.BadParameter("a client's certificate takes its key: give both --tls-cert and --tls-key")
+    for option, file in (("--json", json_file), ("--plot", plot)):
+        # Now, not when all is measured.
+        if file is not None and not file.parent.is_dir():
+            raise typer.BadParameter(f"there is no folder {file.parent}", param_hint=option)
 
+    # Read when grpc is imported, which otherwise writes lines of its own.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     from rich.console import Console
 
     from headgate.benchmarks.address import Address
+    from headgate.benchmarks.errors import BenchmarkError
     from headgate.benchmarks.generator import ClosedLoop, LoadGenerator, OpenLoop
     from headgate.benchmarks.load_report import print_report
     from headgate.benchmarks.model_calls import ModelCalls
@@ -198,10 +224,10 @@ def bench(
         from headgate.benchmarks.plot import check_format
 
         check_format(plot)
-    address = Address(url, tls or tls_ca is not None, tls_ca)
+    address = Address(url, tls or tls_ca is not None or tls_cert is not None, tls_ca, tls_cert, tls_key)
     progress = Console(stderr=True)
     highest = None
-    is_interrupted = False
+    ended: Exception | None = None
     with ModelCalls(address, model, version) as calls:
         call = _call(calls, model, version, inputs, rows, shapes, stream, raw, timeout_s)
         calls.check(call)
@@ -217,7 +243,12 @@ def bench(
                     for number in concurrencies:
                         session.measure(ClosedLoop(int(number), seconds, warmup))
             except KeyboardInterrupt:
-                is_interrupted = True
+                ended = typer.Exit(130)
+            except BenchmarkError as error:
+                # What was measured before is reported.
+                if not session.runs:
+                    raise
+                ended = error
     runs = session.runs
     if runs:
         print_report(Console(), runs)
@@ -230,8 +261,8 @@ def bench(
         from headgate.benchmarks.plot import write_plot
 
         write_plot(plot, f"{model}: {call.path}", runs)
-    if is_interrupted:
-        raise typer.Exit(130)
+    if ended is not None:
+        raise ended
 
 
 def _call(
@@ -266,7 +297,9 @@ def _progress(console: Console, load: ClosedLoop | OpenLoop) -> Iterator[None]:
 
     total_s = load.warmup_s + load.seconds
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TextColumn(f"of {total_s:g} s"))
-    with Progress(*columns, console=console, transient=True, refresh_per_second=2) as progress:
+    with Progress(
+        *columns, console=console, transient=True, refresh_per_second=2, disable=not console.is_terminal
+    ) as progress:
         # The bar is pulsing: what is measured must not wait for a bar to be drawn.
         progress.add_task(describe_load(load), total=None)
         yield

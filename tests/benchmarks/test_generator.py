@@ -1,11 +1,13 @@
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import threading
 import time
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +20,7 @@ from headgate.benchmarks.errors import BenchmarkError
 from headgate.benchmarks.generator import ClosedLoop, LoadGenerator, OpenLoop
 from headgate.benchmarks.headers import DEADLINE_EXCEEDED, NO_ANSWER, status_name
 from headgate.benchmarks.http2 import Call
+from headgate.benchmarks.model_calls import ModelCalls
 from headgate.benchmarks.schedule import Phase
 from headgate.benchmarks.servers import running
 from headgate.benchmarks.tally import decode
@@ -237,6 +240,27 @@ def test_clients_that_are_asked_to_connect_anew(generator, serve):
     assert result.requests.ok == 200
 
 
+@both_kinds
+def test_a_closed_loop_connects_anew_too(generator, serve, is_stream):
+    port = serve(reply, max_connection_age_s=0.2, max_connection_age_grace_s=30)
+    result = generator.run(address(port), call(is_stream), ClosedLoop(4, 1.5, 0.1))
+    assert result.requests.failed == 0
+    assert result.requests.ok == result.requests.offered > 0
+
+
+def test_a_closed_loop_ends_with_the_server(generator, serve):
+    """One that drains asks clients to connect anew, and takes no connections."""
+    with running("headgate.benchmarks.echo", "headgate") as server:
+        threading.Timer(0.2, os.kill, (server.pid, signal.SIGTERM)).start()
+        with pytest.raises(BenchmarkError, match=r"takes no new ones: |to the server broke: |cannot connect"):
+            generator.run(address(server.port), Call(echo.UNARY, b"x", False), ClosedLoop(4, 5, warmup_s=0))
+
+
+def test_too_many_connections(generator):
+    with pytest.raises(BenchmarkError, match=r"2,001 connections are too many: .* up to 1,000; use more"):
+        generator.run(Address("localhost:1"), call(), ClosedLoop(3000, 1), connections=2001)
+
+
 def test_a_load_that_is_too_much_says_so(generator, serve):
     result = generator.run(address(serve(reply)), call(), at(10_000_000, 0.2, warmup_s=0), patience_s=5)
     assert result.unsent > 0
@@ -286,12 +310,52 @@ def test_tls(generator, serve, tmp_path):
         generator.run(Address(f"127.0.0.1:{port}", True), call(), ClosedLoop(4, 0.3, 0))
 
 
+@pytest.fixture
+def client_files(tmp_path):
+    """A certificate of one authority that is for clients, and PEM files of it; and who serves with that authority."""
+    authority = trustme.CA()
+    server, client = authority.issue_cert("127.0.0.1"), authority.issue_cert("client")
+    files = {name: tmp_path / f"{name}.pem" for name in ("roots", "certificate", "key")}
+    authority.cert_pem.write_to_path(files["roots"])
+    client.cert_chain_pems[0].write_to_path(files["certificate"])
+    client.private_key_pem.write_to_path(files["key"])
+    chain, key = (part.bytes() for part in (server.cert_chain_pems[0], server.private_key_pem))
+    return files, TlsOptions(chain, key, authority.cert_pem.bytes())
+
+
+def test_mutual_tls(generator, serve, client_files):
+    files, tls = client_files
+    port = serve(reply, tls=tls)
+    known = Address(f"127.0.0.1:{port}", True, files["roots"], files["certificate"], files["key"])
+    assert generator.run(known, call(), ClosedLoop(2, 0.2, 0)).requests.failed == 0
+    with known.channel() as channel:
+        assert channel.unary_unary(PATHS[False])(b"x") == b"x"
+    with pytest.raises(BenchmarkError):
+        generator.run(Address(f"127.0.0.1:{port}", True, files["roots"]), call(), ClosedLoop(2, 0.2, 0))
+    for unknown, asked_for in (
+        (Address(f"127.0.0.1:{port}"), "--tls?"),
+        (replace(known, certificate=None, key=None), "--tls-cert?"),
+    ):
+        with ModelCalls(unknown, "none") as calls, pytest.raises(BenchmarkError, match=re.escape(asked_for)):
+            calls.signature()
+
+
+def test_files_that_are_no_certificates(tmp_path, client_files):
+    files, _ = client_files
+    (tmp_path / "text").write_text("text")
+    for wrong in ({"root_certificates": tmp_path / "text"}, {"certificate": files["roots"], "key": files["key"]}):
+        with pytest.raises(BenchmarkError, match="give PEM files"):
+            Address("127.0.0.1:1", True, **wrong).channel()
+
+
 def test_nobody_listens(generator):
     with pytest.raises(BenchmarkError, match="cannot connect to localhost:1: Connection refused"):
         generator.run(Address("localhost:1"), call(), at(1, 1))
 
 
-@pytest.mark.parametrize("url", ["localhost", "localhost:x", ":80", "a:b:80", "http://localhost:80"])
+@pytest.mark.parametrize(
+    "url", ["localhost", "localhost:x", "localhost:99999", ":80", "a:b:80", "http://localhost:80", "unix:"]
+)
 def test_what_is_no_address(url):
     with pytest.raises(BenchmarkError, match="give host:port"):
         Address(url)

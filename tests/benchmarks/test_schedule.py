@@ -41,6 +41,11 @@ def test_poisson_of_several_phases_is_ascending():
     assert times.max() <= 3e9
 
 
+def test_too_many_requests():
+    with pytest.raises(BenchmarkError, match="1,000,000,000 requests are more than the 100,000,000 that can"):
+        start_times([Phase(1e9, 1)])
+
+
 @pytest.mark.parametrize(
     ("rate", "seconds"), [(-1, 1), (float("inf"), 1), (float("nan"), 1), (1, 0), (1, float("inf"))]
 )

@@ -6,12 +6,13 @@ from contextlib import nullcontext
 import pytest
 
 from headgate.benchmarks.address import Address
+from headgate.benchmarks.errors import BenchmarkError
 from headgate.benchmarks.generator import LoadGenerator, OpenLoop, Result
 from headgate.benchmarks.http2 import Call
 from headgate.benchmarks.load_report import Run, to_json, warnings
 from headgate.benchmarks.model_calls import Breakdown, ModelCalls
 from headgate.benchmarks.schedule import Phase
-from headgate.benchmarks.session import Session
+from headgate.benchmarks.session import Session, describe_load
 from headgate.benchmarks.tally import NO_TIMES, Tally, encode_times
 from headgate.foreign.open_inference import ModelStatistics
 
@@ -48,6 +49,38 @@ def test_the_search_finds_the_capacity(slow_port):
     assert closed.breakdown is None
     too_much = [run for run in tried if run.load.phases[0].rate > 1.5 / SERVICE_S]
     assert all(run.result.requests.latency_of_all_s(99) > 0.2 for run in too_much)
+
+
+@pytest.mark.slow
+def test_the_search_ends_where_the_server_hangs(serve):
+    hangs, kept = threading.Event(), []
+
+    def handle(call):
+        if hangs.is_set():
+            kept.append(call)
+        else:
+            call.reply(b"")
+
+    def watching(load):
+        if isinstance(load, OpenLoop):
+            hangs.set()
+        return nullcontext()
+
+    address = Address(f"127.0.0.1:{serve(handle)}")
+    with LoadGenerator() as generator, ModelCalls(address, "none") as calls:
+        session = Session(generator, calls, address, Call("/test.Service/Unary", b"request", False), 4, watching)
+        with pytest.raises(BenchmarkError, match=r"no request of [\d,]+/s was answered in any way: the server hangs"):
+            session.search(0.2, lambda rate: OpenLoop([Phase(10, 0.5)], warmup_s=0))
+    assert len(session.runs) == 2
+    for call in kept:
+        call.reply(b"")
+
+
+@pytest.mark.parametrize(
+    ("rates", "name"), [([0.5], "0.5/s"), ([3], "3/s"), ([12.6], "13/s"), ([4000, 250], "4,000/s then 250/s")]
+)
+def test_names_of_rates(rates, name):
+    assert describe_load(OpenLoop([Phase(rate, 1) for rate in rates])) == name
 
 
 def test_breakdown():

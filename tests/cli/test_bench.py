@@ -1,5 +1,7 @@
+import contextlib
 import itertools
 import json
+import os
 import re
 import signal
 import subprocess
@@ -178,6 +180,10 @@ def inferences(url):
         (["mlp", "--plot", "x.gif"], ".png, .svg, .html"),
         (["mlp", "--url", "nonsense"], "give host:port"),
         (["mlp", "--url", "localhost:1"], "localhost:1: "),
+        (["mlp", "--rate", "1e9"], "11,000,000,000 requests are more than"),
+        (["mlp", "--connections", "9000", "--concurrency", "9000"], "9,000 connections are too many"),
+        (["mlp", "--tls-ca", __file__], f"{__file__} cannot be used: "),
+        (["mlp", "--tls-ca", "/nowhere/ca.pem"], "/nowhere/ca.pem: No such file or directory"),
     ],
 )
 def test_mistakes(refused, mlp_url, arguments, message):
@@ -198,12 +204,39 @@ def test_mistakes(refused, mlp_url, arguments, message):
         ["--shape", "x"],
         ["--poisson"],
         ["--seconds", "0"],
+        ["--seconds", "inf"],
+        ["--warmup", "nan"],
+        ["--tls-cert", "x.pem"],
+        ["--json", "/nowhere/x.json"],
+        ["--plot", "/nowhere/x.png"],
     ],
 )
 def test_wrong_usage(run, arguments):
     ended = run("bench", "mlp", *arguments)
     assert ended.code == 2
     assert "Traceback" not in ended.err
+
+
+def test_server_that_ends(run, tmp_path, monkeypatch):
+    """What was measured before is reported."""
+    write_mlp(tmp_path / "models")
+    file = tmp_path / "figures.json"
+    with running("headgate.cli", "serve", str(tmp_path / "models"), "--port", "0") as server:
+
+        @contextlib.contextmanager
+        def kill_before_the_second(console, load):
+            if load.concurrency == 2:
+                os.kill(server.pid, signal.SIGKILL)
+            yield
+
+        monkeypatch.setattr("headgate.cli.bench._progress", kill_before_the_second)
+        url = f"127.0.0.1:{server.port}"
+        ended = run("bench", "mlp", "--url", url, *QUICK, "--concurrency", "1,2", "--json", file)
+    assert ended.code == 1
+    assert re.fullmatch(r"error: .+\n", ended.err)
+    assert "1 in flight" in ended.out
+    (measured,) = json.loads(file.read_text())["runs"]
+    assert measured["requests"]["ok"] > 0
 
 
 @pytest.mark.parametrize("library", ["hpack", "hdrh", "matplotlib"])
