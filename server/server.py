@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import headgate
 from headgate.foreign import reflection_v1, reflection_v1alpha
@@ -73,7 +74,10 @@ class Server:
         self._workers = workers
         if workers is not None:
             methods |= workers.shared_methods(methods, lambda: self._health.is_serving)
-            methods |= sharing.methods_for_workers()
+            # Several never share a Unix socket with clients.
+            if len(workers.addresses) > 1:
+                own = sharing.methods_for_workers()
+                methods |= {path: replace(method, is_internal=True) for path, method in own.items()}
             self._processors = max(1, self._processors // len(workers.addresses))
         self._options = TransportOptions(
             host=settings.host,

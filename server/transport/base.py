@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from headgate.server.errors import InternalError, ServerError
+from headgate.server.errors import InternalError, ServerError, UnimplementedError
 from headgate.server.tracing import trace_of
 from headgate.server.transport.options import TransportOptions
 
@@ -88,6 +88,8 @@ class Method:
     merge: Callable[[Sequence[bytes]], bytes] | None = None
     #: How long to wait for the answers of all, in seconds, even if the client waits longer.
     merge_timeout_s: float = math.inf
+    #: Whether there is such a method for clients on Unix sockets only. Unary methods only.
+    is_internal: bool = False
 
     def take(self, call: Call) -> None:
         """Handle a call; what `handle` raises is its answer."""
@@ -100,6 +102,11 @@ class Method:
         except Exception:
             _log.exception("a request could not be handled")
             call.fail(InternalError("the server failed to handle the request; its log says why"))
+
+
+def unknown_method(path: str) -> UnimplementedError:
+    """Return what a call to a method is answered that there is not, or not for this client."""
+    return UnimplementedError(f"this server has no method {path}")
 
 
 class Transport(Protocol):

@@ -17,7 +17,14 @@ from typing import Any
 from grpc._cython import cygrpc
 
 from headgate.server.errors import ServerError, UnimplementedError
-from headgate.server.transport.base import MAX_EVENTS_PER_TURN, NEVER, Method, MethodKind, status_details
+from headgate.server.transport.base import (
+    MAX_EVENTS_PER_TURN,
+    NEVER,
+    Method,
+    MethodKind,
+    status_details,
+    unknown_method,
+)
 from headgate.server.transport.listening import listen
 from headgate.server.transport.options import TlsOptions, TransportOptions
 from headgate.server.transport.stream import Stream
@@ -28,6 +35,9 @@ _log = logging.getLogger(__name__)
 _OUTSTANDING_REQUESTS = 64
 #: Events that a call on its own brings in one turn: its end is that of the call before it.
 _EVENTS_OF_A_CALL = 3
+#: One of so many turns polls on all the same. Where each of a thousand connections has a call, polls find nothing so
+#: often that every turn would bring one of them, though the others wait.
+_TURNS_OF_A_CALL = 64
 #: How often nothing must be ready before the turn ends, where there is more than one call: the more of them run as one
 #: batch, the less each costs (docs/performance.md).
 _IDLE_POLLS = 2
@@ -124,9 +134,8 @@ class CompletionQueueTransport:
         if not self._draining:
             self._request_call()
         method = self._methods.get(event.call_details.method)
-        if method is None:
-            path = event.call_details.method.decode(errors="replace")
-            refusal = _status(UnimplementedError(f"this server has no method {path}"))
+        if method is None or (method.is_internal and not event.call.peer().startswith(b"unix:")):
+            refusal = _status(unknown_method(event.call_details.method.decode(errors="replace")))
             event.call.start_server_batch(
                 (_SendInitialMetadata(None, 0), refusal, _ReceiveClose(0)), self._on_call_over
             )
@@ -146,8 +155,11 @@ class CompletionQueueTransport:
     def _loop(self) -> None:
         poll = self._queue.poll
         event = poll()
+        turns = 0
         while event.completion_type != _QUEUE_SHUTDOWN:
             handled = 0
+            turns += 1
+            alone = _EVENTS_OF_A_CALL if turns % _TURNS_OF_A_CALL else 0
             while event.tag is not None and handled < MAX_EVENTS_PER_TURN:
                 try:
                     event.tag(event)
@@ -158,7 +170,7 @@ class CompletionQueueTransport:
                 handled += 1
                 event = poll(0.0)
                 # A poll looks at one socket only. That it finds nothing does not mean that there is nothing on others.
-                polls = _IDLE_POLLS if handled > _EVENTS_OF_A_CALL else 0
+                polls = _IDLE_POLLS if handled > alone else 0
                 while polls and event.completion_type == _QUEUE_TIMEOUT:
                     event = poll(0.0)
                     polls -= 1

@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from headgate.server.errors import StartupError
-from headgate.server.transport.options import TlsOptions, TransportOptions
+from headgate.server.transport.options import UNIX, TlsOptions, TransportOptions
 
 #: How often to choose a free port, which may be free on one address of the host and taken on another.
 _ATTEMPTS = 20
@@ -27,6 +27,8 @@ def listen(options: TransportOptions, bind: Callable[[str, TlsOptions | None], i
         StartupError: an address cannot be listened on.
     """
     address = options.address()
+    if address == UNIX:
+        raise _unusable(address)
     if options.on_unix_socket:
         _refuse_if_taken(address)
     port = _try(bind, address, options.tls)

@@ -14,7 +14,7 @@ from headgate.server.errors import StartupError
 
 Compression = Literal["none", "deflate", "gzip"]
 
-_UNIX = "unix:"
+UNIX = "unix:"
 #: gRPC takes no larger numbers; as a time it means "never".
 _LARGEST_INT = 2**31 - 1
 #: Of calls that have come and were not taken from gRPC yet, gRPC answers some with CANCELLED from here on, and all from
@@ -77,7 +77,7 @@ class TransportOptions:
     @property
     def on_unix_socket(self) -> bool:
         """Whether `host` names a Unix socket."""
-        return self.host.startswith(_UNIX)
+        return self.host.startswith(UNIX)
 
     def address(self, port: int | None = None) -> str:
         """Return what to listen on, or to connect to, as gRPC writes it; `port` replaces the one that was asked for.
@@ -106,7 +106,7 @@ class TransportOptions:
             ("grpc.default_compression_algorithm", int(_COMPRESSION[self.compression])),
             ("grpc.max_connection_age_ms", _milliseconds(self.max_connection_age_s)),
             ("grpc.max_connection_age_grace_ms", _milliseconds(self.max_connection_age_grace_s)),
-            ("grpc.max_concurrent_streams", self.max_concurrent_streams or _LARGEST_INT),
+            ("grpc.max_concurrent_streams", min(self.max_concurrent_streams or _LARGEST_INT, _LARGEST_INT)),
             # Otherwise grpc refuses some calls of clients that keep to it, where many end at once.
             ("grpc.http.overload_protection", 0),
             ("grpc.server.max_pending_requests", _PENDING_CALLS),

@@ -18,8 +18,15 @@ from typing import Any
 
 import grpc
 
-from headgate.server.errors import ServerError, UnimplementedError
-from headgate.server.transport.base import MAX_EVENTS_PER_TURN, NEVER, Method, MethodKind, status_details
+from headgate.server.errors import ServerError
+from headgate.server.transport.base import (
+    MAX_EVENTS_PER_TURN,
+    NEVER,
+    Method,
+    MethodKind,
+    status_details,
+    unknown_method,
+)
 from headgate.server.transport.listening import listen
 from headgate.server.transport.options import TlsOptions, TransportOptions
 from headgate.server.transport.stream import Stream
@@ -47,7 +54,7 @@ class PublicApiTransport:
         # A stream takes a thread of each: from one pool, streams that wait to be read could take them all.
         self._callers = ThreadPoolExecutor(_MAX_CALLS, "headgate-call")
         self._readers = ThreadPoolExecutor(_MAX_CALLS, "headgate-read")
-        handlers = {path: self._handler(method) for path, method in methods.items()}
+        handlers = {path: self._handler(path, method) for path, method in methods.items()}
         self._server = grpc.server(self._callers, [_Dispatcher(handlers)], options=options.channel_args())
         self._thread = threading.Thread(target=self._loop, name="headgate-io", daemon=True)
         self.port = 0
@@ -92,12 +99,14 @@ class PublicApiTransport:
         for stream in list(self._streams):
             stream.drain()
 
-    def _handler(self, method: Method) -> Any:
+    def _handler(self, path: str, method: Method) -> Any:
         if method.kind is MethodKind.UNARY:
-            return grpc.unary_unary_rpc_method_handler(partial(self._answer_unary, method))
+            return grpc.unary_unary_rpc_method_handler(partial(self._answer_unary, path, method))
         return grpc.stream_stream_rpc_method_handler(partial(self._answer_stream, method))
 
-    def _answer_unary(self, method: Method, request: bytes, context: Any) -> bytes | None:
+    def _answer_unary(self, path: str, method: Method, request: bytes, context: Any) -> bytes | None:
+        if method.is_internal and not context.peer().startswith("unix:"):
+            _refuse(path, request, context)
         call = _UnaryCall(request, context)
         if not context.add_callback(partial(self._events.put, call.end)):
             return None
@@ -155,8 +164,9 @@ class _Dispatcher(grpc.GenericRpcHandler):  # type: ignore[misc]
         return self._handlers.get(path) or grpc.stream_stream_rpc_method_handler(partial(_refuse, path))
 
 
-def _refuse(path: str, requests: Iterator[bytes], context: Any) -> None:
-    error = UnimplementedError(f"this server has no method {path}")
+def _refuse(path: str, requests: object, context: Any) -> None:
+    error = unknown_method(path)
+    # It raises.
     context.abort(error.code, status_details(error))
 
 

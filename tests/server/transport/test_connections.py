@@ -145,6 +145,17 @@ class TestUnixSocket:
         transport.close()
         assert not os.path.exists(path)
 
+    def test_internal_methods_are_for_unix_sockets(self, start, connect, path):
+        methods = METHODS | {"/t/internal": Method(echo, is_internal=True)}
+        transport = start(methods, internal_address=f"unix:{path}")
+        inside, outside = (connect(to).unary_unary("/t/internal") for to in (f"unix:{path}", transport))
+        assert inside(b"x") == b"x"
+        with pytest.raises(grpc.RpcError) as caught:
+            outside(b"x")
+        assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
+        assert caught.value.details() == "this server has no method /t/internal"
+        assert ask(connect(transport)) == b"x"
+
     def test_socket_that_was_left_behind(self, start, connect, path):
         with socket.socket(socket.AF_UNIX) as left:
             left.bind(path)
@@ -158,7 +169,7 @@ class TestUnixSocket:
             second.start()
         assert ask(connect(f"unix:{path}")) == b"x"
 
-    @pytest.mark.parametrize("path", ["file", "no/socket", "x" * 200])
+    @pytest.mark.parametrize("path", ["", "file", "no/socket", "x" * 200])
     def test_path_that_cannot_be_had(self, create, tmp_path, monkeypatch, path):
         monkeypatch.chdir(tmp_path)
         (tmp_path / "file").write_text("precious")
