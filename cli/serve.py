@@ -22,6 +22,10 @@ GRPC_ENVIRONMENT = {
 }
 
 
+#: That of `headgate.server.config`, which takes too long to import.
+_LONGEST_S = 86_400.0
+
+
 class TransportName(StrEnum):
     """What speaks gRPC."""
 
@@ -71,6 +75,7 @@ def serve(
         typer.Option(
             help="Seconds between two looks at the repository (--model-control poll).",
             min=0.1,
+            max=_LONGEST_S,
             rich_help_panel="Models",
         ),
     ] = 15.0,
@@ -111,6 +116,7 @@ def serve(
         typer.Option(
             help="Seconds that an HTTP request may take that does not say (Grpc-Timeout).",
             min=0.001,
+            max=_LONGEST_S,
             rich_help_panel="Network",
         ),
     ] = 30.0,
@@ -199,6 +205,15 @@ def serve(
             rich_help_panel="Execution",
         ),
     ] = 1,
+    worker_timeout: Annotated[
+        float,
+        typer.Option(
+            help="Seconds that a process of several (--workers, --http-port) may hang before it is killed and started "
+            "again; inf for ever.",
+            min=1,
+            rich_help_panel="Execution",
+        ),
+    ] = 30.0,
     busy_poll_us: Annotated[
         int,
         typer.Option(
@@ -257,7 +272,8 @@ def serve(
         ),
     ] = 0,
     drain_timeout: Annotated[
-        float, typer.Option(help="Seconds that accepted requests may take to finish after SIGTERM.", min=0)
+        float,
+        typer.Option(help="Seconds that accepted requests may take to finish after SIGTERM.", min=0, max=_LONGEST_S),
     ] = 30.0,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log what the server does.")] = False,
 ) -> None:
@@ -302,6 +318,7 @@ def serve(
         host=host,
         port=port,
         workers=workers,
+        worker_timeout_s=worker_timeout,
         http_port=http_port,
         http_host=http_host,
         http_timeout_s=http_timeout,

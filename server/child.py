@@ -30,6 +30,8 @@ class Order(enum.Enum):
     """What a child is told after its assignment. Told nothing any more, its supervisor having died, it drains."""
 
     SERVE = enum.auto()
+    #: To be told back: a sign of life.
+    ECHO = enum.auto()
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +50,7 @@ class Child:
         serves_since: in seconds of `time.monotonic()`.
         released: whether it was told to serve.
         error: why it cannot start.
+        missing_echoes: how many orders to give a sign of life it has not followed.
         control: what it says is read from here.
     """
 
@@ -62,6 +65,7 @@ class Child:
         self.serves_since = math.inf
         self.released = False
         self.error: Exception | None = None
+        self.missing_echoes = 0
         self.control, theirs = Pipe()
         with theirs:
             # -P: what lies in the working directory is not imported. A process group of its own: Ctrl-C in a terminal
@@ -74,6 +78,7 @@ class Child:
     def order(self, order: Order | Drain) -> None:
         """Tell it what to do next."""
         self.released |= order is Order.SERVE
+        self.missing_echoes += order is Order.ECHO
         tell(self.control, order)
 
     def wait(self) -> tuple[int, str]:
@@ -85,9 +90,8 @@ class Child:
         return code, f"ended with exit code {code}"
 
     def kill(self) -> None:
-        """End it at once."""
+        """End it at once; that it has ended shows in `control`."""
         self._process.kill()
-        self.wait()
 
 
 def tell(control: Connection[Any, Any], message: object) -> None:

@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 import math
+import reprlib
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import ErrorDetails
 
 from headgate.server.errors import InvalidArgumentError, StartupError
 from headgate.server.transport import TransportName
 from headgate.server.transport.options import Compression
 
 CONFIG_FILE = "config.toml"
+#: The longest of the times that are waited for, which no clock of the system is to overflow at.
+LONGEST_S = 86_400.0
 ModelControlMode = Literal["none", "poll", "explicit"]
 ExecutionMode = Literal["auto", "inline", "threads"]
 GraphOptimizationLevel = Literal["disabled", "basic", "extended", "all"]
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # TOML has types of its own: a text is no number, and `true` is not 1.
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
 class BatchingConfig(_Section):
@@ -192,12 +197,30 @@ def read_model_config(path: Path, defaults: ModelConfig) -> ModelConfig:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise StartupError(f"{path} is no valid TOML: {error}") from error
     except ValidationError as error:
-        problems = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'config'}: {e['msg']}" for e in error.errors())
-        raise StartupError(f"{path}: {problems}") from error
+        raise StartupError(f"{path}: {'; '.join(map(_problem, error.errors()))}") from error
+
+
+def _problem(error: ErrorDetails) -> str:
+    """Say in a few words what is wrong with an entry."""
+    where = ".".join(map(str, error["loc"])) or "config"
+    match error["type"]:
+        case "extra_forbidden" if len(error["loc"]) == 1:
+            return f"{where}: there is no such section; there are [{'], ['.join(ModelConfig.model_fields)}]"
+        case "extra_forbidden":
+            section = ModelConfig.model_fields[str(error["loc"][0])].default
+            return f"{where}: there is no such entry; there are {', '.join(type(section).model_fields)}"
+        case "model_type":
+            return f"{where}: it is {reprlib.repr(error['input'])}; make it a section, [{where}]"
+        case "value_error":
+            return f"{where}: {error['ctx']['error']}"
+        case _:
+            return f"{where}: {error['msg']}, not {reprlib.repr(error['input'])}"
 
 
 class ServerSettings(_Section):
     """What a server is started with."""
+
+    model_config = ConfigDict(strict=False)
 
     repository: Path
     #: A name, an IP address, or "unix:/path" for a Unix socket, which has no port.
@@ -208,10 +231,12 @@ class ServerSettings(_Section):
     #: A name or an IP address. None: `host`, or 127.0.0.1 where that is a Unix socket.
     http_host: str | None = None
     #: How long an HTTP request may take that does not say.
-    http_timeout_s: float = Field(default=30.0, gt=0)
+    http_timeout_s: float = Field(default=30.0, gt=0, le=LONGEST_S)
     #: Processes that share the port (TCP, Linux), each with its own copy of the models and its share of the processors.
     #: 0: one for each processor that may be used. `serve` starts them; a `Server` is always one.
     workers: int = Field(default=1, ge=0)
+    #: How long one of several processes may give no sign of life before it is killed and started again; inf: for ever.
+    worker_timeout_s: float = Field(default=30.0, gt=0)
     #: An onnxruntime provider: "cpu", "cuda", or a full name such as "OpenVINOExecutionProvider".
     provider: str = "cpu"
     #: Run on the CPU, with a warning, where the provider cannot be had.
@@ -222,11 +247,11 @@ class ServerSettings(_Section):
     #: "explicit": what clients load and unload.
     model_control: ModelControlMode = "none"
     #: How long between two looks at the repository.
-    poll_interval_s: float = Field(default=15.0, gt=0)
+    poll_interval_s: float = Field(default=15.0, gt=0, le=LONGEST_S)
     #: What an explicit server loads at its start; "*": all models.
     load_models: tuple[str, ...] = ()
     #: How long accepted requests may take to finish after SIGTERM.
-    drain_timeout_s: float = Field(default=30.0, ge=0)
+    drain_timeout_s: float = Field(default=30.0, ge=0, le=LONGEST_S)
     #: The largest request. None: as much as the models' inputs take, see `headgate.server.message_limit`.
     max_message_bytes: int | None = Field(default=None, ge=1024)
     #: Whether requests of the Open Inference Protocol may name shared memory of this machine. Who may call the server

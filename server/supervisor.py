@@ -32,6 +32,8 @@ _log = logging.getLogger(__name__)
 _PAUSES_S = (0.0, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
 #: How long one has to serve for its next death to be the first in a row.
 _SETTLED_S = 10.0
+#: How often a child that serves is asked for a sign of life, within the time in which it has to give one.
+_ECHOES = 3
 #: How much longer than the drain timeout one may take to end.
 _END_S = 5.0
 #: Also what `poll`, which counts milliseconds in 32 bits, can wait.
@@ -94,6 +96,8 @@ class Supervisor:
         self._restarts: dict[str, float] = {}
         #: How often in a row a child died before it had settled.
         self._failures: Counter[str] = Counter()
+        #: When to look for children that hang, in seconds of `time.monotonic()`.
+        self._next_look = math.inf
         self._ready = False
         self._stopping = False
         self._all_finished = True
@@ -129,6 +133,7 @@ class Supervisor:
                 while not self._ready:
                     self._turn()
                 self._report(f"ready: serving on {address}")
+                self._look()
                 while not self._stopping:
                     self._turn()
                 self._report("stopping: finishing accepted requests")
@@ -138,6 +143,7 @@ class Supervisor:
             finally:
                 for child in self._children.values():
                     child.kill()
+                    child.wait()
 
     def _listen_for_http(self, beside: TransportOptions, held: ExitStack) -> str:
         """Listen for HTTP, in the place of a process that is yet to come; return the address."""
@@ -171,7 +177,7 @@ class Supervisor:
 
     def _turn(self, deadline: float = math.inf) -> None:
         """Wait until something happens, or until the deadline, and do what it calls for."""
-        wait_s = min([deadline, *self._restarts.values()]) - time.monotonic()
+        wait_s = min([deadline, self._next_look, *self._restarts.values()]) - time.monotonic()
         timeout = min(max(0.0, wait_s), _LONGEST_TURN_S)
         children = list(self._children.values())
         happened = wait([self._signals, *[child.control for child in children]], timeout)
@@ -183,6 +189,9 @@ class Supervisor:
         for child in children:
             if child.control in happened:
                 self._listen(child)
+        # After the above: where this process was held up, the signs of life have come meanwhile.
+        if self._next_look <= time.monotonic():
+            self._look()
         for name in [name for name, due in self._restarts.items() if due <= time.monotonic()]:
             del self._restarts[name]
             self._start(name)
@@ -199,6 +208,8 @@ class Supervisor:
                 self._report(message)
         elif isinstance(message, Exception):
             child.error = message
+        elif message is Order.ECHO:
+            child.missing_echoes = 0
         else:
             child.progress = message
             self._lead_on(child)
@@ -217,6 +228,18 @@ class Supervisor:
         elif all(each.progress is Progress.LOADED for each in self._children.values()):
             for each in self._children.values():
                 each.order(Order.SERVE)
+
+    def _look(self) -> None:
+        """Kill children that hang, which has them started again, and ask the others for a sign of life."""
+        for child in self._children.values():
+            if child.missing_echoes >= _ECHOES:
+                _log.warning(
+                    "%s has given no sign of life for %g s; killing it", child.name, self._settings.worker_timeout_s
+                )
+                child.kill()
+            elif child.progress is Progress.SERVING:
+                child.order(Order.ECHO)
+        self._next_look = time.monotonic() + self._settings.worker_timeout_s / _ECHOES
 
     def _bury(self, child: Child) -> None:
         code, how = child.wait()
@@ -241,6 +264,7 @@ class Supervisor:
 
     def _drain(self) -> bool:
         self._restarts.clear()
+        self._next_look = math.inf
         deadline = time.monotonic() + self._settings.drain_timeout_s
         if self._http_sockets:
             # It is a client of the others, so that it goes first; nobody shall wait for one who accepts no more.
@@ -260,6 +284,7 @@ class Supervisor:
         for child in self._named(names):
             _log.warning("%s did not end within the drain timeout; killing it", child.name)
             child.kill()
+            child.wait()
 
     def _named(self, names: set[str]) -> list[Child]:
         return [child for name, child in self._children.items() if name in names]

@@ -13,7 +13,7 @@ from multiprocessing.connection import Connection
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
-from headgate.server.child import Drain, Progress, portable, tell
+from headgate.server.child import Drain, Order, Progress, portable, tell
 from headgate.server.errors import ServerError, UnavailableError
 from headgate.server.process import describe
 from headgate.server.supervisor import Assignment
@@ -97,6 +97,8 @@ class Worker:
                 order = self._control.recv()
                 if isinstance(order, Drain):
                     self._end(order.timeout_s)
+                elif order is Order.ECHO:
+                    self.tell(order)
                 else:
                     self._released.set()
         except (EOFError, OSError):

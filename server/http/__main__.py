@@ -56,6 +56,9 @@ class HttpServer(uvicorn.Server):
         if order is Order.SERVE:
             tell(self._control, Progress.SERVING)
             return
+        if order is Order.ECHO:
+            tell(self._control, order)
+            return
         asyncio.get_running_loop().remove_reader(self._control.fileno())
         if isinstance(order, Drain):
             self.config.timeout_graceful_shutdown = math.ceil(order.timeout_s)

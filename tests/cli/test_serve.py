@@ -1,5 +1,7 @@
 import socket
 
+import pytest
+
 
 def test_no_repository(refused, tmp_path):
     assert "headgate export" in refused("serve", tmp_path / "nothing")
@@ -13,6 +15,14 @@ def test_port_that_is_taken(refused, repository):
 
 def test_provider_that_is_not_there(refused, repository):
     assert "provider 'bogus' is not available" in refused("serve", repository, "--provider", "bogus")
+
+
+@pytest.mark.parametrize("option", ["--drain-timeout", "--http-timeout", "--poll-interval"])
+@pytest.mark.parametrize("seconds", ["inf", "nan"])
+def test_times_that_cannot_be_waited_for(run, tmp_path, option, seconds):
+    ended = run("serve", tmp_path, option, seconds)
+    assert ended.code == 2
+    assert option in ended.err
 
 
 def test_workers_on_a_unix_socket(refused, repository, tmp_path):

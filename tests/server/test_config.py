@@ -1,5 +1,6 @@
 """config.toml and the settings of a server."""
 
+import math
 import re
 from pathlib import Path
 
@@ -34,12 +35,26 @@ def test_what_the_file_says_goes_over_the_defaults(path):
     ("content", "problem"),
     [
         (b"[batching", "is no valid TOML"),
-        (b"[batching]\nmax_batch_size = 'many'", "batching.max_batch_size: Input should be a valid integer"),
-        (b"[batching]\nmax_batch_size = 0", "batching.max_batch_size: Input should be greater than or equal to 1"),
-        (b"[batching]\nmax_batchsize = 1", "batching.max_batchsize: Extra inputs are not permitted"),
-        (b"[batch]\nmax_batch_size = 1", "batch: Extra inputs are not permitted"),
-        (b"batching = 8", "batching: Input should be"),
-        (b"[execution]\nmode = 'fast'", "execution.mode: Input should be 'auto', 'inline' or 'threads'"),
+        (
+            b"[batching]\nmax_batch_size = 'many'",
+            "batching.max_batch_size: Input should be a valid integer, not 'many'",
+        ),
+        (b"[batching]\nmax_batch_size = '32'", "batching.max_batch_size: Input should be a valid integer, not '32'"),
+        (b"[batching]\nmax_batch_size = true", "batching.max_batch_size: Input should be a valid integer, not True"),
+        (b"[batching]\nmax_batch_size = 0", "batching.max_batch_size: Input should be greater than .* to 1, not 0"),
+        (
+            b"[batching]\nmax_batchsize = 1",
+            "batching.max_batchsize: there is no such entry; there are max_batch_size, max_queue_size, .*priority$",
+        ),
+        (
+            b"[batch]\nmax_batch_size = 1",
+            r"batch: there is no such section; there are \[batching\], \[execution\], \[versions\]$",
+        ),
+        (b"max_batch_size = 1", r"max_batch_size: there is no such section; there are \[batching\], "),
+        (b"batching = 8", r"batching: it is 8; make it a section, \[batching\]$"),
+        (b"[batching]\ndefault_priority = 3", ": batching: default_priority is 3; give one of the priority_levels"),
+        (b"[execution]\nmode = 'fast'", "execution.mode: Input should be 'auto', 'inline' or 'threads', not 'fast'"),
+        (b"[execution]\nintra_op_spinning = 'yes'", "intra_op_spinning: Input should be a valid boolean, not 'yes'"),
         (b"[execution]\ninstances = 0\nintra_op_threads = -1", "execution.instances: .*; execution.intra_op_threads: "),
         (
             b"[execution]\ngraph_optimization_level = 'most'",
@@ -97,7 +112,18 @@ def test_unreadable(path):
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"port": -1}, {"port": 65536}, {"drain_timeout_s": -1}, {"max_message_bytes": 0}, {"prot": 1}]
+    "wrong",
+    [
+        {"port": -1},
+        {"port": 65536},
+        {"drain_timeout_s": -1},
+        {"drain_timeout_s": math.inf},
+        {"http_timeout_s": 1e300},
+        {"poll_interval_s": math.nan},
+        {"worker_timeout_s": 0},
+        {"max_message_bytes": 0},
+        {"prot": 1},
+    ],
 )
 def test_settings_are_checked(tmp_path, wrong):
     with pytest.raises(ValidationError):

@@ -55,7 +55,7 @@ def test_versions_that_are_served(folder):
         ("latest = 0", "versions.latest: Input should be greater than or equal to 1"),
         ("latest = 1\nall = true", "latest and all exclude one another"),
         ("labels = {'' = 2}", "versions.labels"),
-        ("newest = 1", "versions.newest: Extra inputs"),
+        ("newest = 1", "versions.newest: there is no such entry"),
     ],
 )
 def test_wrong_versions(folder, versions, message):
@@ -96,5 +96,5 @@ def test_no_folder(tmp_path, name):
 
 
 def test_wrong_config(folder):
-    with pytest.raises(StartupError, match=r"config.toml: batching.size: Extra inputs"):
+    with pytest.raises(StartupError, match=r"config.toml: batching.size: there is no such entry"):
         served(folder, "[batching]\nsize = 1\n")

@@ -78,6 +78,41 @@ def test_pause_after_each_death(tmp_path, write_model, monkeypatch, settled_s, t
     assert told == [f"worker 1 was ended by signal 9 (Killed); {words}" for words in then]
 
 
+def test_worker_that_hangs_is_replaced(tmp_path, write_model):
+    """The others, which answer, are left alone."""
+    write_model(tmp_path, "price")
+    lines, ready, told = Lines(), threading.Event(), []
+
+    def report(line):
+        if line.startswith("ready"):
+            ready.set()
+
+    above = Supervisor(ServerSettings(repository=tmp_path, port=0, http_port=0, worker_timeout_s=6), 2, report)
+
+    def stop_one():
+        try:
+            assert ready.wait(WAIT_S)
+            os.kill(above._children["worker 1"]._process.pid, signal.SIGSTOP)
+            told.extend(lines.wait_for(end) for end in ("killing it", "starting it again", "serves again"))
+        finally:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    thread = threading.Thread(target=stop_one)
+    logger = logging.getLogger(supervisor.__name__)
+    logger.addHandler(lines)
+    try:
+        thread.start()
+        assert above.run()
+    finally:
+        logger.removeHandler(lines)
+        thread.join(WAIT_S)
+    assert told == [
+        "worker 1 has given no sign of life for 6 s; killing it",
+        "worker 1 was ended by signal 9 (Killed); starting it again",
+        "worker 1 serves again",
+    ]
+
+
 def test_pause_stays_the_longest(tmp_path):
     above = Supervisor(ServerSettings(repository=tmp_path, port=0), 2, print)
     above._failures["worker 0"] = 100_000

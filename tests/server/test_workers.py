@@ -16,7 +16,7 @@ from headgate.server import Server, ServerSettings
 from headgate.server.processors import available_processors
 from headgate.server.transport import Method, TransportOptions
 from headgate.server.transport.listening import reserve_port
-from headgate.server.workers import ALONE, Workers, first_answer
+from headgate.server.workers import ALONE, CUDA_REGIONS, Workers, first_answer
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
@@ -205,6 +205,15 @@ def test_ready_once_all_are(workers, ask):
     workers[0].set_ready()
     assert states() == (True, True, SERVING)
     assert not ask(0, "ModelReady", oip.ModelReadyRequest(name="nothing")).ready
+
+
+def test_handles_of_cuda_regions_are_for_workers_alone(workers):
+    workers[0].listen()
+    codes = []
+    for address in ("unix:0", f"127.0.0.1:{workers[0].port}"):
+        with grpc.insecure_channel(address, [("grpc.use_local_subchannel_pool", 1)]) as channel:
+            codes.append(channel.unary_unary(CUDA_REGIONS).future(b"").code())
+    assert codes == [grpc.StatusCode.OK, grpc.StatusCode.UNIMPLEMENTED]
 
 
 def test_processors_are_shared(tmp_path, write_model, caplog):
