@@ -116,7 +116,7 @@ def _refuse_broken_weights(traced: TracedModel) -> None:
     """Raise VerificationError if a weight holds NaN, which no inputs make up for."""
     import tensorflow as tf
 
-    for variable in (*traced.function.variables, *traced.large_variables):
+    for variable in (*traced.variables, *traced.large_variables):
         value = tf.convert_to_tensor(variable)
         if value.dtype.is_floating and bool(tf.reduce_any(tf.math.is_nan(value))):
             name = getattr(variable, "path", variable.name).partition(":")[0]

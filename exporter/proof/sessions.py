@@ -16,8 +16,8 @@ OnnxModel = bytes | str | os.PathLike[str]
 #: What servers use unless told otherwise: `execution.graph_optimization_level`.
 SERVED_LEVEL = "all"
 
-#: Rows that run at a time.
-_BATCH_ROWS = 32
+#: Rows that run at a time: fewer where they are as large as photographs, of which layers make a hundred times as much.
+_BATCH_ROWS, _BATCH_BYTES = 32, 2**20
 
 #: What onnxruntime says where it has an operator, but not for these types.
 _MISSING_KERNEL = re.compile(r"Could not find an implementation for (\w+)\(\d+\) node with name '(.+?)'")
@@ -61,8 +61,10 @@ def open_session(onnx_model: OnnxModel, level: str = SERVED_LEVEL) -> Any:
 def in_batches(inputs: Arrays) -> Iterator[Arrays]:
     """Cut inputs into batches that take little memory."""
     rows = len(next(iter(inputs.values())))
-    for start in range(0, rows, _BATCH_ROWS):
-        yield {name: array[start : start + _BATCH_ROWS] for name, array in inputs.items()}
+    row_bytes = sum(array[:1].nbytes for array in inputs.values())
+    size = int(np.clip(_BATCH_BYTES // max(row_bytes, 1), 1, _BATCH_ROWS))
+    for start in range(0, rows, size):
+        yield {name: array[start : start + size] for name, array in inputs.items()}
 
 
 def run_in_batches(
@@ -79,7 +81,8 @@ def run_in_batches(
     Raises:
         VerificationError: onnxruntime fails.
     """
-    rows, parts = len(next(iter(inputs.values()))), []
+    first = next(iter(inputs))
+    rows, done, parts = len(inputs[first]), 0, []
     for batch in in_batches(inputs):
         try:
             parts.append(session.run(list(outputs), batch))
@@ -87,5 +90,6 @@ def run_in_batches(
             raise VerificationError(
                 f"onnxruntime fails on the data that was handed over: {reason_of(error)}"
             ) from error
-        progress(min(len(parts) * _BATCH_ROWS, rows), rows)
+        done += len(batch[first])
+        progress(done, rows)
     return {name: np.concatenate(column) for name, column in zip(outputs, zip(*parts, strict=True), strict=True)}

@@ -223,7 +223,7 @@ def movements(traced: TracedModel, runs: Sequence[KerasRun], epsilon: float) -> 
 
 @contextmanager
 def _changed_weights(traced: TracedModel, change: Any) -> Iterator[None]:
-    variables = [variable for variable in traced.function.variables if variable.dtype.is_floating]
+    variables = [variable for variable in traced.variables if variable.dtype.is_floating]
     variables += traced.large_variables
     before = [variable.numpy() for variable in variables]
     try:

@@ -63,7 +63,7 @@ def verify(
     """
     runs = run_keras(traced, examples) if runs is None else runs
     session = open_session(onnx_model, level)
-    answers = [_answers(session, run) for run in runs]
+    answers = [answers_of(session, run) for run in runs]
     # Its weights need no memory beside copies of Keras' own.
     del session
     small = [run for run in runs if run.rows <= BATCH_SIZES[1]]
@@ -121,7 +121,7 @@ def count_changed_labels(
     `verification` is that of the same models and runs, and is changed.
     """
     session = open_session(onnx_model, verification.graph_optimization_level)
-    _count_changed_labels(verification, traced, heads, runs, [_answers(session, run) for run in runs])
+    _count_changed_labels(verification, traced, heads, runs, [answers_of(session, run) for run in runs])
 
 
 def remarks(verification: Verification, runs: Sequence[KerasRun]) -> list[str]:
@@ -165,7 +165,8 @@ def _is_close(alone: NDArray[Any], together: NDArray[Any], tolerance: Tolerance)
     return alone.shape == together.shape and np.allclose(alone, together, relative, absolute, equal_nan=True)
 
 
-def _answers(session: Any, run: KerasRun) -> Arrays:
+def answers_of(session: Any, run: KerasRun) -> Arrays:
+    """Return what an ONNX model answers to the whole batch of a run; raises VerificationError where it fails."""
     try:
         outputs = session.run(list(run.outputs), run.inputs)
     except Exception as error:
@@ -214,7 +215,7 @@ def _explain(
 ) -> str:
     """Say what is at fault: the runtime that rewrites the graph, or the first layer that was converted wrongly."""
     if level != "disabled":
-        unoptimized = _answers(open_session(onnx_model, "disabled"), run)
+        unoptimized = answers_of(open_session(onnx_model, "disabled"), run)
         if _compare([run], [unoptimized[tolerance.output]], tolerance)[0].is_allowed:
             return f"it agrees where onnxruntime does not rewrite the graph, so that its level '{level}' is at fault"
     return describe_divergence(traced, onnx_model, run, precision)

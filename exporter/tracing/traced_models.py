@@ -66,6 +66,13 @@ class TracedModel:
         """The nodes of `function`."""
         return GraphNodes(self.function.graph.as_graph_def())
 
+    @property
+    def variables(self) -> list[Any]:
+        """The variables that `function` reads, in the order in which it takes them up."""
+        # TensorFlow keeps them in a set, whose order is another in each process.
+        places = {id(outer): place for place, (outer, _) in enumerate(self.function.graph.captures)}
+        return sorted(self.function.variables, key=lambda variable: places.get(id(variable.handle), -1))
+
     def predict(self, inputs: Mapping[str, NDArray[Any]]) -> Arrays:
         """Run the model itself, eagerly and in inference mode, on named inputs."""
         import tensorflow as tf

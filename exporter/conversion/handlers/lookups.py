@@ -36,6 +36,9 @@ def find(ctx: Any, node: Any, *, initialized_tables: dict[bytes, Any], **_: Any)
 
 def encode(ctx: Any, tensor: str, keys: NDArray[Any], values: NDArray[Any], default: NDArray[Any]) -> str:
     """Replace elements that are keys by their values, all others by the default: text or int64, in and out."""
+    # TensorFlow gives what a table holds in another order in each process.
+    order = np.argsort(keys)
+    keys, values = keys[order], values[order]
     key, value = _ATTRIBUTES[keys.dtype.kind], _ATTRIBUTES[values.dtype.kind]
     attributes = {f"keys_{key}s": keys.tolist(), f"values_{value}s": values.tolist(), f"default_{value}": default[0]}
     return str(add(ctx, "LabelEncoder", tensor, domain=ML_DOMAIN, **attributes))

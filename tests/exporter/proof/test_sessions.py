@@ -3,7 +3,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from headgate.exporter.errors import VerificationError
-from headgate.exporter.proof.sessions import open_session
+from headgate.exporter.proof.sessions import in_batches, open_session
 
 
 def test_types_that_onnxruntime_lacks_an_operator_for():
@@ -14,3 +14,11 @@ def test_types_that_onnxruntime_lacks_an_operator_for():
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
     with pytest.raises(VerificationError, match=r"no Conv for the types that node 'wide/convolution' .*float32"):
         open_session(model.SerializeToString())
+
+
+@pytest.mark.parametrize(("row", "sizes"), [((4,), [32, 8]), ((64, 64, 3), [21, 19]), ((2**21,), [1] * 40)])
+def test_large_rows_run_by_the_few(row, sizes):
+    inputs = {"x": np.broadcast_to(np.float32(1), (40, *row)), "ids": np.arange(40)}
+    batches = list(in_batches(inputs))
+    assert [len(batch["x"]) for batch in batches] == sizes
+    assert np.concatenate([batch["ids"] for batch in batches]).tolist() == list(range(40))

@@ -107,6 +107,12 @@ def test_several_arguments_that_the_model_was_built_for():
     ]
 
 
+def test_variables_come_in_the_order_in_which_they_are_used():
+    model = keras.Sequential([keras.Input((3,)), *(layers.Dense(units) for units in range(4, 12))])
+    shapes = [tuple(variable.shape) for variable in trace(model).variables]
+    assert shapes == [tuple(weight.shape) for weight in model.weights]
+
+
 def test_a_model_that_was_never_called():
     with pytest.raises(
         ModelLoadError, match=r"the inputs of model 'pair' are not known, since it was never called; call"
