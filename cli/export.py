@@ -215,7 +215,7 @@ def export(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="Some hundred real inputs for --int8 static: an .npy or .npz file; default: --examples.",
+            help="Some hundred real inputs for --int8 static: a file as for --examples; default: these.",
             show_default=False,
             rich_help_panel=_SMALLER,
         ),
@@ -234,7 +234,7 @@ def export(
         float | None,
         typer.Option(
             metavar="X",
-            help="Refuse what costs a head more accuracy, or R2, than that; default: 0.01.",
+            help="Refuse what costs a head more accuracy, R2, mean IoU, ... than that; default: 0.01.",
             show_default=False,
             rich_help_panel=_SMALLER,
         ),
@@ -338,7 +338,7 @@ def export(
       headgate export scan.keras models --dry-run --write-heads heads.toml
       headgate export scan.keras models --heads heads.toml
     """
-    from headgate.cli.arrays import read_arrays, read_examples, read_named_arrays
+    from headgate.cli.arrays import read_examples, read_named_arrays
     from headgate.cli.progress import stage_bar
     from headgate.cli.reports import print_json, print_table
     from headgate.exporter import ExportError, export_model
@@ -368,7 +368,7 @@ def export(
         "fp16": fp16 or None,
         "int8": int8,
         "optimize": optimize,
-        "int8_data": None if int8_data is None else read_arrays(int8_data),
+        "int8_data": None if int8_data is None else read_examples(int8_data),
         "labelled": None if labelled is None else read_named_arrays(labelled),
         "max_metric_loss": max_metric_loss,
         "calibration": None if calibrate is None else read_named_arrays(calibrate),

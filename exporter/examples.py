@@ -18,6 +18,7 @@ def named_arrays(
     inputs: Sequence[TensorSpec],
     examples: ArrayLike | Mapping[str, ArrayLike],
     meanings: Iterable[InputMeaning] = (),
+    what: str = "the examples",
 ) -> Arrays:
     """Give examples names and the model's types: `{input: array}`, all of the same number of rows.
 
@@ -26,6 +27,7 @@ def named_arrays(
         examples: one array for a model with one input, else `{input: array}`; or features by name: `{feature: column}`
             or a DataFrame.
         meanings: tell the features of an input.
+        what: what they are, for messages.
 
     Raises:
         ModelLoadError: the names, shapes or numbers of rows do not fit the model.
@@ -34,25 +36,25 @@ def named_arrays(
     features = {
         meaning.input: list(meaning.tabular.feature_names) for meaning in meanings if meaning.HasField("tabular")
     }
-    columns = named_columns(examples)
+    columns = named_columns(examples, what)
     if columns is not None and len(inputs) == 1 and names[0] in features and names[0] not in columns:
         if set(columns) != set(features[names[0]]):
             raise ModelLoadError(
-                f"the examples have the columns {listed(columns)}, the features of input '{names[0]}' are "
+                f"{what} have the columns {listed(columns)}, the features of input '{names[0]}' are "
                 f"{listed(features[names[0]])}"
             )
-        examples = _stacked(columns, features[names[0]])
+        examples = _stacked(columns, features[names[0]], what)
     elif columns is not None:
         examples = columns
     if not isinstance(examples, Mapping):
         if len(inputs) != 1:
             raise ModelLoadError(
-                f"the model has {len(inputs)} inputs; give examples as a dictionary with keys {listed(names)}"
+                f"the model has {len(inputs)} inputs; give {what} by name, an array for each of {listed(names)}"
             )
         examples = {inputs[0].name: examples}
     examples = {clean_name(name, name): example for name, example in examples.items()}
     if set(examples) != set(names):
-        raise ModelLoadError(f"the examples have the keys {listed(examples)}, the model's inputs are {listed(names)}")
+        raise ModelLoadError(f"{what} have the keys {listed(examples)}, the model's inputs are {listed(names)}")
     arrays = {}
     for spec in inputs:
         try:
@@ -61,22 +63,22 @@ def named_arrays(
                 array = array[:, None]
         except (TypeError, ValueError) as error:
             raise ModelLoadError(
-                f"the examples for input '{spec.name}' cannot be read as {format_spec(spec)}: {reason_of(error)}"
+                f"{what} for input '{spec.name}' cannot be read as {format_spec(spec)}: {reason_of(error)}"
             ) from error
         fits = array.ndim == len(spec.shape) and all(
             expected in (-1, size) for expected, size in zip(spec.shape, array.shape, strict=True)
         )
         if not fits:
             came, expected = format_shape(array.shape), format_shape(spec.shape)
-            raise ModelLoadError(f"the examples for input '{spec.name}' have shape {came}, the model takes {expected}")
+            raise ModelLoadError(f"{what} for input '{spec.name}' have shape {came}, the model takes {expected}")
         arrays[spec.name] = array
     rows = {name: len(array) for name, array in arrays.items()}
     if len(set(rows.values())) != 1 or 0 in rows.values():
-        raise ModelLoadError(f"the examples have {rows} rows; give every input the same number, at least one")
+        raise ModelLoadError(f"{what} have {rows} rows; give every input the same number, at least one")
     return arrays
 
 
-def named_columns(examples: Any) -> dict[str, ArrayLike] | None:
+def named_columns(examples: Any, what: str = "the examples") -> dict[str, ArrayLike] | None:
     """Return examples by name, if they have names: those of inputs or of features.
 
     Raises:
@@ -87,11 +89,11 @@ def named_columns(examples: Any) -> dict[str, ArrayLike] | None:
     try:
         return columns_of(examples)
     except ValueError as error:
-        raise ModelLoadError(f"the examples cannot be read as features: {error}") from error
+        raise ModelLoadError(f"{what} cannot be read as features: {error}") from error
 
 
-def _stacked(columns: Mapping[str, ArrayLike], names: Sequence[str]) -> ArrayLike:
+def _stacked(columns: Mapping[str, ArrayLike], names: Sequence[str], what: str) -> ArrayLike:
     try:
         return stack_features(columns, names)
     except ValueError as error:
-        raise ModelLoadError(f"the examples cannot be read as features: {error}") from error
+        raise ModelLoadError(f"{what} cannot be read as features: {error}") from error

@@ -1,6 +1,5 @@
 """From a Keras model to a version in a model repository."""
 
-import gc
 import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -13,7 +12,7 @@ from numpy.typing import ArrayLike
 from headgate.exporter.calibration.held_out import HeldOutArrays, read_held_out
 from headgate.exporter.calibration.plan import CalibrationMethod, CalibrationPlan, SetMethod
 from headgate.exporter.conversion.converter import DEFAULT_OPSET, OPSETS, convert, notes_of
-from headgate.exporter.errors import CalibrationError, ConversionError
+from headgate.exporter.errors import CalibrationError, ConversionError, RepositoryError
 from headgate.exporter.examples import named_arrays
 from headgate.exporter.head_settings import HeadSetting, HeadSettings
 from headgate.exporter.heads import build_heads, unread_masks
@@ -21,6 +20,7 @@ from headgate.exporter.heads_file import read_heads
 from headgate.exporter.input_meanings import FeatureNames, find_input_meanings, lookup_remarks
 from headgate.exporter.libraries import quiet, require_libraries, versions
 from headgate.exporter.losses import LOST_LOSS, losses_of
+from headgate.exporter.memory import release_memory
 from headgate.exporter.model_files import add_metadata, count_nodes, size_of, write_model
 from headgate.exporter.optimization.steps import DEFAULT_MAX_METRIC_LOSS, OptimizationPlan, optimize_model
 from headgate.exporter.padding import find_padding, prove_padding
@@ -167,9 +167,9 @@ def export_model(
         labelled: held-out data, to measure what fp16, int8 and optimize cost: `(x, y)`, or `{input: array, head:
             targets}` (`x` and `y` where there is one of them), see `headgate.exporter.labelled_data.labelled_data`.
             Default: `calibration`; without it, how much the answers to `examples`, or to random inputs, change.
-        max_metric_loss: refuse a step that makes the accuracy or the R2 of a head worse by more than that, or an output
-            of 8 bits lose more than that, or 0.1, of its fidelity (see
-            `headgate.exporter.optimization.metrics.fidelity`).
+        max_metric_loss: refuse a step that makes the accuracy, the R2 or another metric of a head (see
+            `headgate.exporter.optimization.metrics.BOUNDED_METRICS`) worse by more than that, or an output of 8 bits
+            lose more than that, or 0.1, of its fidelity (see `headgate.exporter.optimization.metrics.fidelity`).
         calibration: held-out data, as `labelled`, that the model was not trained on: it goes through the exported
             model, and heads that it has targets for get calibrated probabilities, and sets or intervals that hold the
             truth as often as they say (docs/calibration.md). Anomaly heads need no targets: the rows are taken for
@@ -203,6 +203,7 @@ def export_model(
     with _ONE_AT_A_TIME, quiet():
         require_libraries()
         plan = OptimizationPlan(fp16, int8, optimize, max_metric_loss)
+        plan.check_used(has_int8_data=int8_data is not None, has_labelled=labelled is not None)
         calibration_plan = CalibrationPlan(calibration_method, choose_threshold, confidence_levels, prediction_sets)
         if calibration is None and calibration_plan != CalibrationPlan():
             raise CalibrationError(
@@ -224,7 +225,9 @@ def export_model(
         traced = trace(source.model, examples, reconstructions=find_reconstructions(settings))
         meanings = find_input_meanings(traced, feature_names, input_meanings, examples)
         arrays = None if examples is None else named_arrays(traced.inputs, examples, meanings)
-        int8_arrays = None if int8_data is None else named_arrays(traced.inputs, int8_data, meanings)
+        int8_arrays = (
+            None if int8_data is None else named_arrays(traced.inputs, int8_data, meanings, "the rows of int8_data=")
+        )
         found_paddings = find_padding(paddings, traced)
 
         stages.begin("infer heads")
@@ -275,9 +278,9 @@ def export_model(
         nodes = len(onnx_model.graph.node)
         with staged_version(Path(repository), target) as staging:
             path = write_model(onnx_model, staging)
-            # From here on the weights are in the file, and need no memory twice; graphs hold each other.
+            # From here on the weights are in the file, and need no memory twice.
             del onnx_model
-            gc.collect()
+            release_memory()
 
             stages.begin("verify")
             runs = run_keras(traced, arrays)
@@ -319,7 +322,10 @@ def export_model(
             add_metadata(path, METADATA_KEY, signature_to_json(model_signature))
             folder = publish(staging, version)
     if triton_config:
-        write_triton_config(folder.parent, model_signature)
+        try:
+            write_triton_config(folder.parent, model_signature)
+        except RepositoryError as error:
+            raise RepositoryError(f"{error}; version {folder.name} itself is written") from error
     return ExportReport(
         path=folder / "model.onnx",
         name=target,

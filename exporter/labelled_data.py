@@ -15,6 +15,9 @@ from headgate.v1 import Head, TensorSpec
 #: A true box of a detection head: the row that it is in, its corners, and the position of its label.
 BOX_DTYPE = np.dtype([("row", np.int64), ("box", np.float64, 4), ("label", np.int64)])
 
+#: What inputs of such data are called in messages.
+ROWS = "the rows of the labelled data"
+
 #: What the names of the arrays of a detection head's targets end in.
 _BOX_PARTS = ("_boxes", "_labels", "_counts")
 
@@ -87,7 +90,7 @@ def labelled_data(inputs: Sequence[TensorSpec], heads: Sequence[Head], data: Map
             f"the labelled data has the arrays {listed(by_name)}, the model's inputs are {listed(input_names)}; "
             f"give an array for each, by its name{or_x}"
         )
-    arrays = named_arrays(inputs, {name: by_name.pop(name) for name in input_names})
+    arrays = named_arrays(inputs, {name: by_name.pop(name) for name in input_names}, what=ROWS)
     rows = len(next(iter(arrays.values())))
     targets = {}
     for head in heads:

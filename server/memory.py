@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import sys
 import threading
 
 _PERIOD_S = 60.0
@@ -12,8 +13,8 @@ class MemoryTrimmer:
     """Has the C library give back what it keeps of freed memory, again and again.
 
     glibc gives back what lies at the end of its heaps, and keeps the rest: after a burst of requests until the end
-    moves, and under steady traffic a little more every minute (docs/performance.md). Where the C library has no
-    `malloc_trim`, nothing is done.
+    moves, and under steady traffic a little more every minute (docs/performance.md). Other C libraries do not need to
+    be told.
     """
 
     def __init__(self, period_s: float = _PERIOD_S) -> None:
@@ -24,7 +25,7 @@ class MemoryTrimmer:
 
     def start(self) -> None:
         """Begin, on a thread of its own."""
-        if hasattr(ctypes.CDLL(None), "malloc_trim"):
+        if sys.platform == "linux" and hasattr(ctypes.CDLL(None), "malloc_trim"):
             self._thread.start()
 
     def close(self) -> None:

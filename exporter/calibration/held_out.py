@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from headgate.decoders import DecodeOptions, decoder_for
 from headgate.exporter.errors import CalibrationError
 from headgate.exporter.examples import named_arrays
-from headgate.exporter.labelled_data import LabelledData, labelled_data
+from headgate.exporter.labelled_data import ROWS, LabelledData, labelled_data
 from headgate.exporter.tracing.traced_models import Arrays
 from headgate.v1 import Head, InputMeaning, TensorSpec
 
@@ -94,7 +94,7 @@ def read_held_out(
     if len(inputs) == 1 and features:
         name = inputs[0].name
         data = {
-            key: named_arrays(inputs, value, features)[name] if key in ("x", name) else value
+            key: named_arrays(inputs, value, features, ROWS)[name] if key in ("x", name) else value
             for key, value in data.items()
         }
     return labelled_data(inputs, heads, data)

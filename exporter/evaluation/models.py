@@ -27,7 +27,7 @@ from headgate.v1 import Head, Signature
 from headgate.v1.columns import Columns
 from headgate.v1.signatures import METADATA_KEY, signature_from_json
 
-_SCORERS: dict[str, type[Scorer]] = {
+SCORERS: dict[str, type[Scorer]] = {
     "regression": NumbersScorer,
     "quantile": NumbersScorer,
     "count": NumbersScorer,
@@ -137,7 +137,7 @@ def evaluate_model(
         raise EvaluationError(f"a threshold is for heads of kind {listed(_THRESHOLD_KINDS)}, not {listed(kinds)}")
     try:
         scorers = {
-            one.name: _SCORERS[str(one.WhichOneof("kind"))](one, model.decoders[one.name], settings) for one in heads
+            one.name: SCORERS[str(one.WhichOneof("kind"))](one, model.decoders[one.name], settings) for one in heads
         }
         _run(model, data, scorers, settings, progress)
         if any(one.HasField("calibration") for one in heads):

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from headgate.exporter.errors import OptimizationError
+from headgate.exporter.memory import release_memory
 from headgate.exporter.model_files import write_model
 from headgate.exporter.proof.sessions import open_session
 from headgate.exporter.tracing.traced_models import Arrays
@@ -40,9 +41,31 @@ def to_float16(source: Path, target: Path, batches: Sequence[Arrays]) -> None:
 
 def _largest_values(path: Path, batches: Sequence[Arrays]) -> dict[str, float]:
     """Return the largest magnitude of each float32 tensor that a model computes in its main graph."""
+    # Beside the model, where its weights may be.
+    measuring = path.with_name("ranges.onnx")
+    try:
+        names = _write_measuring(path, measuring)
+        release_memory()
+        session = open_session(measuring, "disabled")
+    finally:
+        measuring.unlink(missing_ok=True)
+    outputs = [f"{_RANGE}{index}" for index in range(len(names))]
+    # Row by row, since nothing that is computed is fused or reused.
+    rows = [
+        {name: array[row : row + 1] for name, array in batch.items()}
+        for batch in batches
+        for row in range(len(next(iter(batch.values()))))
+    ]
+    ranges = np.array([session.run(outputs, row) for row in rows]) if names else np.zeros((1, 0))
+    return dict(zip(names, ranges.max(axis=0).tolist(), strict=True))
+
+
+def _write_measuring(path: Path, measuring: Path) -> list[str]:
+    """Write a model that gives the largest magnitude of each tensor as well; return the names of these tensors."""
     import onnx
 
-    model = onnx.shape_inference.infer_shapes(onnx.load(path, load_external_data=False))
+    onnx.shape_inference.infer_shapes_path(path, measuring)
+    model = onnx.load(measuring, load_external_data=False)
     graph = model.graph
     values = {
         value.name for value in graph.value_info if value.type.tensor_type.elem_type == onnx.TensorProto.FLOAT
@@ -53,13 +76,5 @@ def _largest_values(path: Path, batches: Sequence[Arrays]) -> dict[str, float]:
         graph.node.append(onnx.helper.make_node("Abs", [name], [magnitude]))
         graph.node.append(onnx.helper.make_node("ReduceMax", [magnitude], [largest], keepdims=0))
         graph.output.append(onnx.helper.make_tensor_value_info(largest, onnx.TensorProto.FLOAT, []))
-    # Beside the model, where its weights may be.
-    measuring = path.with_name("ranges.onnx")
-    try:
-        measuring.write_bytes(model.SerializeToString())
-        session = open_session(measuring, "disabled")
-    finally:
-        measuring.unlink(missing_ok=True)
-    outputs = [f"{_RANGE}{index}" for index in range(len(names))]
-    ranges = np.array([session.run(outputs, batch) for batch in batches]) if names else np.zeros((1, 0))
-    return dict(zip(names, ranges.max(axis=0).tolist(), strict=True))
+    measuring.write_bytes(model.SerializeToString())
+    return names

@@ -7,7 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headgate.decoders import DecodeOptions, decoder_for
+from headgate.exporter.errors import OptimizationError
+from headgate.exporter.evaluation.models import SCORERS
 from headgate.exporter.evaluation.numbers import numbers_of
+from headgate.exporter.evaluation.scorer import EvaluationSettings
 from headgate.exporter.labelled_data import LabelledData
 from headgate.exporter.tracing.traced_models import Arrays
 from headgate.v1 import Head, TensorSpec
@@ -22,10 +25,21 @@ from headgate.v1.columns import (
 )
 from headgate.v1.tensors import data_type_of
 
-#: The kinds of head whose decisions can be measured; others are compared by their raw outputs.
+#: The kinds of head whose decisions can be compared with those of another model; others are by their raw outputs.
 _MEASURED = ("regression", "count", "mean_variance", "binary", "multiclass", "ordinal", "multilabel")
+#: What says how well the others do, where there are targets; of each the first is bounded.
+SCORES = {
+    "quantile": ("r2", "mae", "pinball_loss"),
+    "anomaly": ("roc_auc",),
+    "embedding": ("accuracy",),
+    "sequence_tags": ("token_accuracy",),
+    "ctc": ("exact_match", "character_error_rate"),
+    "segmentation": ("mean_iou",),
+    "detection": ("map_50",),
+    "keypoints": ("pck_0.1", "mean_distance"),
+}
 #: Of these metrics more is better, and 1 is perfect.
-BOUNDED_METRICS = ("accuracy", "r2")
+BOUNDED_METRICS = {"accuracy", "r2"} | {names[0] for names in SCORES.values()}
 
 #: How much of its largest value an output may be off in `fidelity` where it does not vary.
 _ROOM = 1e-3
@@ -46,17 +60,23 @@ def metrics_of(data: LabelledData, answers: Arrays, heads: Sequence[Head]) -> di
     """Return `{(head, metric): value}` of a model's answers: "accuracy" for labels, "r2" and "mae" for numbers.
 
     The definitions are those of scikit-learn; the accuracy of a multilabel head counts each label of each row. Rows
-    that a decoder calls invalid are wrong; r2 is minus infinity where numbers are finite in one of both only.
+    that a decoder calls invalid are wrong; r2 is minus infinity where numbers are finite in one of both only. Heads of
+    other kinds have scores of `headgate evaluate` where there are targets.
+
+    Raises:
+        OptimizationError: targets have another shape than the answers.
     """
     from sklearn import metrics
 
     by_output = {head.output: head for head in heads}
-    values = {}
+    values: dict[tuple[str, str], float] = {}
     for output in answers:
         head = by_output.get(output)
         name = output if head is None else head.name
-        is_raw = head is not None and head.WhichOneof("kind") not in _MEASURED
-        if name not in data.targets or (is_raw and data.origin == "labelled"):
+        if name not in data.targets:
+            continue
+        if head is not None and head.WhichOneof("kind") in SCORES and data.origin == "labelled":
+            values |= _scores(head, data.targets[name], answers)
             continue
         target, predicted = data.targets[name], _decoded(head, answers, output)
         if target.dtype.kind == "i":
@@ -101,17 +121,31 @@ def fidelity(before: NDArray[Any], after: NDArray[Any]) -> float:
     return float(1 - noise / room) if noise else 1.0
 
 
+def _scores(head: Head, targets: NDArray[Any], answers: Arrays) -> dict[tuple[str, str], float]:
+    kind, decoder = str(head.WhichOneof("kind")), decoder_for(head, _specs_of(answers))
+    scorer = SCORERS[kind](head, decoder, EvaluationSettings(confidence_level=0))
+    try:
+        scorer.add(lambda options: decoder.decode(answers, options), targets)
+    except ValueError as error:
+        raise OptimizationError(str(error)) from error
+    found = scorer.evaluation().scores.metrics
+    return {(head.name, metric): found[metric] for metric in SCORES[kind] if metric in found}
+
+
+def _specs_of(answers: Arrays) -> list[TensorSpec]:
+    return [
+        TensorSpec(name=name, datatype=data_type_of(array.dtype), shape=(-1, *array.shape[1:]))
+        for name, array in answers.items()
+    ]
+
+
 def _decoded(head: Head | None, answers: Arrays, output: str) -> NDArray[Any]:
     """Return a head's decisions as LabelledData has targets; what has no labels and no targets as [rows, numbers]."""
     raw = answers[output]
     kind = head and head.WhichOneof("kind")
     if head is None or kind not in _MEASURED:
         return raw.astype(np.float64).reshape(len(raw), -1)
-    specs = [
-        TensorSpec(name=name, datatype=data_type_of(array.dtype), shape=(-1, *array.shape[1:]))
-        for name, array in answers.items()
-    ]
-    columns = decoder_for(head, specs).decode(answers, DecodeOptions())
+    columns = decoder_for(head, _specs_of(answers)).decode(answers, DecodeOptions())
     match columns:
         case RegressionColumns() | CountColumns() | MeanVarianceColumns():
             return numbers_of(columns)

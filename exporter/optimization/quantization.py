@@ -10,7 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from headgate.exporter.model_files import SINGLE_FILE_BYTES, size_of, write_model
+from headgate.exporter.memory import release_memory
+from headgate.exporter.model_files import add_metadata, write_model
+from headgate.exporter.optimization.offline import write_optimized
 from headgate.exporter.tracing.traced_models import Arrays
 
 #: Where the CPU multiplies 8-bit integers with activations whose ranges it finds anew for each batch.
@@ -82,18 +84,13 @@ def quantize_static(source: Path, target: Path, batches: Iterable[Arrays]) -> No
 
 
 def _prepare(source: Path, target: Path) -> None:
-    """Fuse what onnxruntime would fuse when it loads a model: afterwards it could no longer."""
-    from onnxruntime.quantization import quant_pre_process
+    """Fuse what onnxruntime would fuse when it loads a model: afterwards it could no longer.
 
-    is_large = size_of(source) > SINGLE_FILE_BYTES
-    quant_pre_process(
-        source,
-        target,
-        skip_optimization=is_large,
-        skip_symbolic_shape=True,
-        save_as_external_data=is_large,
-        all_tensors_to_one_file=True,
-    )
+    As its `quant_pre_process` does, which holds several copies of the weights meanwhile.
+    """
+    write_optimized(source, target, "basic")
+    add_metadata(target, "onnx.quant.pre_process", "onnxruntime.quant")
+    release_memory()
 
 
 def _store_in_8_bits(graph: Any, node: Any) -> None:

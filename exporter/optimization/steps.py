@@ -12,14 +12,17 @@ import numpy as np
 
 from headgate.exporter.errors import OptimizationError, listed, reason_of
 from headgate.exporter.labelled_data import LabelledData
-from headgate.exporter.model_files import DATA_FILE, MODEL_FILE, SINGLE_FILE_BYTES, size_of
+from headgate.exporter.memory import release_memory
+from headgate.exporter.model_files import DATA_FILE, MODEL_FILE, size_of
 from headgate.exporter.optimization.half_precision import to_float16
 from headgate.exporter.optimization.metrics import BOUNDED_METRICS, agreement_data, fidelity, metrics_of
+from headgate.exporter.optimization.offline import write_optimized
 from headgate.exporter.optimization.quantization import quantize_dynamic, quantize_static
 from headgate.exporter.proof.keras_runs import KerasRun
 from headgate.exporter.proof.random_inputs import RandomInputs
 from headgate.exporter.proof.sessions import in_batches, open_session, run_in_batches
 from headgate.exporter.proof.tolerances import PRECISIONS, Precision
+from headgate.exporter.proof.verification import answers_of
 from headgate.exporter.tracing.traced_models import Arrays, TracedModel
 from headgate.v1 import Deviation, Head, MetricChange, Optimization
 from headgate.v1.parity import compare, largest
@@ -46,7 +49,7 @@ class OptimizationPlan:
         fp16: compute in float16; inputs and outputs stay as they are.
         int8: "dynamic": quantise activations as they come; "static": by the ranges that examples had.
         optimize: the device, "cpu" or "cuda", that onnxruntime is to rewrite the graph for.
-        max_metric_loss: by how much the accuracy or the R2 of a head may become worse.
+        max_metric_loss: by how much the accuracy, the R2 or another of `BOUNDED_METRICS` of a head may become worse.
 
     Raises:
         OptimizationError: the parts contradict each other, or cannot be done here.
@@ -64,6 +67,11 @@ class OptimizationPlan:
             raise OptimizationError(f"fp16=True and int8={self.int8!r} exclude each other; give one of them")
         if not self.max_metric_loss >= 0:
             raise OptimizationError(f"max_metric_loss is {self.max_metric_loss!r}; give a number from 0, such as 0.01")
+        if self.fp16 and self.optimize == "cpu":
+            raise OptimizationError(
+                "fp16=True is for GPUs, and optimize='cpu' makes the graph compute in float32 again, since CPUs do; "
+                "give one of them"
+            )
         if self.optimize is None:
             return
         if self.optimize not in _PROVIDERS:
@@ -78,6 +86,15 @@ class OptimizationPlan:
 
     def __bool__(self) -> bool:
         return bool(self.fp16 or self.int8 or self.optimize)
+
+    def check_used(self, *, has_int8_data: bool, has_labelled: bool) -> None:
+        """Raise OptimizationError if something is given that none of the steps takes."""
+        if has_int8_data and self.int8 != "static":
+            raise OptimizationError("int8_data= is for int8='static'; give that too, or leave it out")
+        if has_labelled and not self:
+            raise OptimizationError(
+                "labelled= measures what fp16=, int8= and optimize= cost; give one of these, or leave it out"
+            )
 
     def int8_inputs(
         self, given: Arrays | None, examples: Arrays | None, labelled: LabelledData | None
@@ -132,16 +149,19 @@ def optimize_model(
         runs: what Keras answers.
         examples: real inputs.
         int8_inputs: of `plan.int8_inputs(...)`.
-        labelled: data with targets; default: what the float32 model answers to examples, or to random inputs.
+        labelled: data with targets; default: what the float32 model answers to examples, to those that 8 bits take
+            their ranges from, or to random inputs.
 
     Raises:
         OptimizationError: the answers become worse than `plan.max_metric_loss` allows, or a step cannot be done.
     """
+    release_memory()
     session = open_session(path)
-    data = labelled or _agreement(session, traced, heads, runs, examples)
+    # Ranges that come from real inputs say nothing of random ones.
+    data = labelled or _agreement(session, traced, heads, runs, int8_inputs if examples is None else examples)
     float32 = _answers(session, data.inputs, traced)
     metrics = metrics_of(data, float32, heads)
-    run_outputs = [_answers(session, run.inputs, traced) for run in runs]
+    run_outputs = [answers_of(session, run) for run in runs]
     one_row = {name: array[:1] for name, array in runs[0].inputs.items()}
     seconds = _seconds(session, one_row)
     del session
@@ -149,9 +169,11 @@ def optimize_model(
     precision, steps, notes = None, [], []
     for kind, device, rewrite in _rewrites(plan, runs, int8_inputs):
         size = size_of(path)
+        release_memory()
         _replace(path, kind, rewrite)
+        release_memory()
         session = open_session(path)
-        results = [_answers(session, run.inputs, traced) for run in runs]
+        results = [answers_of(session, run) for run in runs]
         answers = _answers(session, data.inputs, traced)
         after = metrics_of(data, answers, heads)
         step = Optimization(
@@ -172,6 +194,7 @@ def optimize_model(
         metrics = after
         steps.append(step)
         notes.append(_note(step, before, seconds))
+        del session
     return Optimized(steps, precision, notes)
 
 
@@ -190,7 +213,7 @@ def _rewrites(
         yield "int8_static", "", lambda source, target: quantize_static(source, target, in_batches(arrays))
     if plan.optimize:
         device = plan.optimize
-        yield "offline", device, lambda source, target: _optimize_offline(source, target, _PROVIDERS[device])
+        yield "offline", device, lambda source, target: write_optimized(source, target, provider=_PROVIDERS[device])
 
 
 def _replace(path: Path, kind: str, rewrite: Rewrite) -> None:
@@ -206,19 +229,6 @@ def _replace(path: Path, kind: str, rewrite: Rewrite) -> None:
             path.with_name(name).unlink(missing_ok=True)
             if (target.parent / name).exists():
                 shutil.move(target.parent / name, path.with_name(name))
-
-
-def _optimize_offline(source: Path, target: Path, provider: str) -> None:
-    """Write what onnxruntime makes of a model; not the layouts of level "all", which are for one kind of processor."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
-    options.optimized_model_filepath = str(target)
-    if size_of(source) > SINGLE_FILE_BYTES:
-        options.add_session_config_entry("session.optimized_model_external_initializers_file_name", DATA_FILE)
-    onnxruntime.InferenceSession(source, options, providers=[provider])
 
 
 def _agreement(
@@ -257,9 +267,9 @@ def _changes(
 ) -> Iterator[MetricChange]:
     rows = len(next(iter(data.inputs.values())))
     for (head, metric), value in before.items():
-        yield MetricChange(
-            head=head, metric=metric, before=value, after=after[head, metric], rows=rows, targets=data.origin
-        )
+        # Some cannot be told where no answer is valid.
+        now = after.get((head, metric), np.nan)
+        yield MetricChange(head=head, metric=metric, before=value, after=now, rows=rows, targets=data.origin)
 
 
 def _fidelities(float32: Arrays, answers: Arrays, origin: str) -> Iterator[MetricChange]:
@@ -279,7 +289,7 @@ def _check(step: Optimization, is_labelled: bool) -> None:
         if change.metric in BOUNDED_METRICS and fails:
             what = {
                 "labelled": f"the {change.metric} of '{change.head}' on the labelled data",
-                "given": f"the {change.metric} of '{change.head}', compared with float32 on the examples,",
+                "given": f"the {change.metric} of '{change.head}', compared with float32 on the rows that were given,",
                 "random": f"the {change.metric} of '{change.head}', compared with float32 on random inputs,",
             }[change.targets]
             cure = "" if is_labelled else "give labelled= data to see what it really costs, "

@@ -102,6 +102,21 @@ def test_calibration_on_held_out_data(run, refused, keras_files, tmp_path):
     assert "--prediction-sets lac is for heads of kind 'multiclass', and the calibration data has targets for" in unused
 
 
+def test_ranges_of_8_bits_from_a_table(run, refused, keras_files, tmp_path):
+    rows = np.random.default_rng(0).uniform(0, 100, (60, 4)).round(3).tolist()
+    lines = ["a,b,c,d", *(",".join(map(str, row)) for row in rows)]
+    (tmp_path / "rows.csv").write_text("\n".join(lines))
+    arguments = ["export", keras_files / "iris.keras", tmp_path / "models", "--int8-data", tmp_path / "rows.csv"]
+    ended = run(*arguments, "--int8", "static", "--feature-names", "d,c,b,a", "--max-metric-loss", "0.2")
+    assert ended.code == 0, ended.err
+    assert "(60 given rows)" in ended.out
+    assert "--int8-data is for --int8 static" in refused(*arguments)
+    assert "the rows of --int8-data have the keys 'a', 'b', 'c', 'd'" in refused(*arguments, "--int8", "static")
+    np.savez(tmp_path / "held_out.npz", x=rows, y=np.zeros(60, int))
+    unused = refused(*arguments[:3], "--labelled", tmp_path / "held_out.npz")
+    assert "--labelled measures what --fp16, --int8 and --optimize cost" in unused
+
+
 def test_head_with_an_activation(run, keras_files, tmp_path):
     ended = run("export", keras_files / "house.keras", tmp_path, "--head", "price=binary:logits", "--dry-run")
     assert "price: binary, logits of output 'price'" in ended.out

@@ -19,7 +19,7 @@ def test_examples_get_the_models_types():
 @pytest.mark.parametrize(
     ("examples", "message"),
     [
-        (np.zeros((3, 2)), "the model has 2 inputs; give examples as a dictionary with keys 'a', 'b'"),
+        (np.zeros((3, 2)), "the model has 2 inputs; give the examples by name, an array for each of 'a', 'b'"),
         ({"a": np.zeros((3, 2))}, "the examples have the keys 'a', the model's inputs are 'a', 'b'"),
         ({"a": np.zeros((3, 2)), "b": np.zeros((2, 1))}, "give every input the same number"),
         ({"a": np.zeros((3, 2)), "b": np.zeros((3, 3))}, r"input 'b' have shape \[3,3\], the model takes \[batch,1\]"),

@@ -1,6 +1,7 @@
 import pytest
 from google.protobuf import text_format
 
+from headgate.exporter import export_model
 from headgate.exporter.errors import RepositoryError
 from headgate.exporter.triton import MAX_BATCH_SIZE, check_triton_config, triton_files, write_triton_config
 from headgate.server.config import BatchingConfig
@@ -93,3 +94,10 @@ def test_a_disk_that_refuses(tmp_path, signature):
     with pytest.raises(RepositoryError, match=r"cannot write '.*species_labels.txt'"):
         write_triton_config(tmp_path, signature)
     assert [path.name for path in tmp_path.iterdir()] == ["species_labels.txt"]
+
+
+def test_a_version_whose_configuration_cannot_be_written(tmp_path, dense):
+    (tmp_path / "model" / "out_labels.txt").mkdir(parents=True)
+    with pytest.raises(RepositoryError, match=r"cannot write '.*out_labels.txt'.*; version 1 itself is written"):
+        export_model(dense(3, "softmax"), tmp_path, triton_config=True)
+    assert (tmp_path / "model" / "1" / "model.onnx").exists()

@@ -147,13 +147,14 @@ def test_columns_of_a_table_go_where_their_features_are(network, tumours, tmp_pa
     names = [f"c{number}" for number in range(30)]
     pandas = pytest.importorskip("pandas")
     table = pandas.DataFrame(x[120:420], columns=names)
+    arguments = {"feature_names": names, "optimize": "cpu"}
     reports = [
-        export_model(network, tmp_path, feature_names=names, calibration=(one, y[120:420]), labelled=(one, y[120:420]))
+        export_model(network, tmp_path, calibration=(one, y[120:420]), labelled=(one, y[120:420]), **arguments)
         for one in (x[120:420], table, table[names[::-1]])
     ]
     numbers = [report.signature.heads[0].calibration.probabilities for report in reports]
     assert numbers[0] == numbers[1] == numbers[2]
-    with pytest.raises(ModelLoadError, match="the examples have the columns"):
+    with pytest.raises(ModelLoadError, match="the rows of the labelled data have the columns"):
         export_model(network, tmp_path, feature_names=names, calibration=(table[names[:5]], y[120:420]))
 
 

@@ -2,8 +2,10 @@ import numpy as np
 import pytest
 from sklearn import metrics as reference
 
+from headgate.exporter.errors import OptimizationError
+from headgate.exporter.evaluation.models import SCORERS
 from headgate.exporter.labelled_data import labelled_data
-from headgate.exporter.optimization.metrics import agreement_data, fidelity, metrics_of
+from headgate.exporter.optimization.metrics import BOUNDED_METRICS, SCORES, agreement_data, fidelity, metrics_of
 from headgate.v1 import (
     ACTIVATION_LINEAR,
     ACTIVATION_LOG,
@@ -78,9 +80,42 @@ def test_numbers_of_other_kinds_are_decoded_too(rng):
     assert metrics_of(data(counts, y), {"v": raw}, [counts])["visits", "mae"] == pytest.approx(mae)
 
 
-def test_targets_of_kinds_that_are_compared_by_raw_outputs_do_not_count():
-    quantiles = Head(name="price", output="q", activation=ACTIVATION_LINEAR, quantile={"levels": [0.1, 0.9]})
-    assert metrics_of(data(quantiles, [1, 2, 3, 4]), {"q": np.zeros((4, 2), np.float32)}, [quantiles]) == {}
+def test_other_kinds_have_the_scores_of_an_evaluation(rng):
+    quantiles = Head(name="price", output="q", activation=ACTIVATION_LINEAR, quantile={"levels": [0.1, 0.5, 0.9]})
+    y, raw = rng.normal(5, 2, 4), np.sort(np.float32(rng.normal(5, 2, (4, 3))))
+    found = metrics_of(data(quantiles, y), {"q": raw}, [quantiles])
+    pinball = [
+        reference.mean_pinball_loss(y, raw[:, index], alpha=level) for index, level in enumerate([0.1, 0.5, 0.9])
+    ]
+    assert found == {
+        ("price", "r2"): pytest.approx(reference.r2_score(y, raw[:, 1])),
+        ("price", "mae"): pytest.approx(reference.mean_absolute_error(y, raw[:, 1])),
+        ("price", "pinball_loss"): pytest.approx(np.mean(pinball)),
+    }
+
+    lesions = Head(
+        name="lesions", output="m", activation=ACTIVATION_PROBABILITIES, segmentation={"labels": ["a", "b", "c"]}
+    )
+    scores, true = rng.dirichlet([1, 1, 1], (4, 5, 6)).astype(np.float32), rng.integers(0, 3, (4, 5, 6))
+    iou = reference.jaccard_score(true.ravel(), scores.argmax(axis=-1).ravel(), average="macro")
+    found = metrics_of(data(lesions, true), {"m": scores}, [lesions])
+    assert found == {("lesions", "mean_iou"): pytest.approx(iou)}
+    with pytest.raises(
+        OptimizationError, match=r"targets for head 'lesions' have shape \[4, 6, 5\], its answers \[4, 5, 6\]"
+    ):
+        metrics_of(data(lesions, true.transpose(0, 2, 1)), {"m": scores}, [lesions])
+
+    odd = Head(name="odd", output="s", activation=ACTIVATION_LINEAR, anomaly={})
+    raw = np.float32([[0.1], [0.7], [0.4], [0.6]])
+    assert metrics_of(data(odd, [0, 1, 0, 0]), {"s": raw}, [odd]) == {("odd", "roc_auc"): 1}
+    # Without targets there is nothing to compare with.
+    assert metrics_of(labelled_data([X], [odd], {"x": INPUTS}), {"s": raw}, [odd]) == {}
+
+
+def test_each_kind_has_a_metric_to_bound():
+    kinds = set(SCORERS) - {"regression", "count", "mean_variance", "binary", "multiclass", "ordinal", "multilabel"}
+    assert kinds == set(SCORES)
+    assert {names[0] for names in SCORES.values()} <= BOUNDED_METRICS
 
 
 def test_a_model_agrees_with_itself_and_not_with_nonsense(rng):

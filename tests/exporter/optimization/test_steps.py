@@ -132,6 +132,24 @@ def test_a_step_that_costs_too_much_is_refused(network, labelled, digits, tmp_pa
     assert step.max_metric_loss == 100
 
 
+def test_heads_of_other_kinds_are_measured_too(tmp_path, rng):
+    image = keras.Input((6, 6, 3), name="image")
+    parts = keras.layers.Conv2D(8, 3, padding="same", activation="relu")(image)
+    parts = keras.layers.Conv2D(4, 1, activation="softmax", kernel_initializer="orthogonal", name="parts")(parts)
+    model = keras.Model(image, parts, name="scan")
+    x = rng.standard_normal((20, 6, 6, 3)).astype(np.float32)
+    with quiet():
+        true = model.predict(x, verbose=0).argmax(axis=-1)
+    arguments = {"heads": {"parts": {"kind": "segmentation", "labels": list("abcd")}}, "labelled": (x, true)}
+    _, [step], _ = export(model, tmp_path, fp16=True, **arguments)
+    assert metric(step, "mean_iou").before == 1
+    assert 0.98 < metric(step, "mean_iou").after <= 1
+    with pytest.raises(
+        OptimizationError, match="int8_static, the mean_iou of 'parts' on the labelled data falls from 1 "
+    ):
+        export_model(model, tmp_path / "models", int8="static", int8_data=x * 0.01, **arguments)
+
+
 def test_outputs_without_labels_keep_their_fidelity(tmp_path, rng):
     """The labels are of one output, and calibration has seen too little of what the other comes from."""
     a, b = keras.Input((4,), name="a"), keras.Input((4,), name="b")
@@ -154,6 +172,14 @@ def test_outputs_without_labels_keep_their_fidelity(tmp_path, rng):
     assert metric(step, "accuracy").after > 0.95
 
 
+def test_real_ranges_are_not_tried_on_random_inputs(tmp_path, rng):
+    """Random inputs are about 1, which is a single step where real ones reach a thousand."""
+    model = keras.Sequential([keras.Input((8,), name="x"), keras.layers.Dense(4, kernel_initializer="orthogonal")])
+    _, [step], _ = export(model, tmp_path, int8="static", int8_data=rng.uniform(0, 1000, (100, 8)))
+    assert {(change.rows, change.targets) for change in step.metrics} == {(100, "given")}
+    assert metric(step, "fidelity").after > 0.99
+
+
 def test_numbers_beyond_float16_are_refused(tmp_path):
     """The CPU computes them in float32 all the same, so that no answer would tell."""
     x = keras.Input((4,), name="x")
@@ -173,6 +199,9 @@ def test_numbers_beyond_float16_are_refused(tmp_path):
         ({"optimize": "tpu"}, "optimize is 'tpu'; give 'cpu' or 'cuda'"),
         ({"fp16": True, "max_metric_loss": float("nan")}, "max_metric_loss is nan; give a number from 0"),
         ({"fp16": True, "max_metric_loss": -1}, "max_metric_loss is -1; give a number from 0"),
+        ({"fp16": True, "optimize": "cpu"}, "fp16=True is for GPUs, and optimize='cpu' makes .* float32 again"),
+        ({"int8": "dynamic", "int8_data": np.zeros((9, 4))}, "int8_data= is for int8='static'"),
+        ({"labelled": (np.zeros((9, 4)), np.zeros(9))}, "labelled= measures what fp16=, int8= and optimize= cost"),
     ],
 )
 def test_plans_that_cannot_be(arguments, message, dense, tmp_path):
