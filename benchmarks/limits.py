@@ -34,6 +34,8 @@ _IN_FLIGHT = 64
 _BATCHES = (1, 2, 4, 8, 16, 32, 64)
 _LARGE_ROWS = 256
 _WARMUP_S = 0.3
+#: Of measurements of the CNN, in each repeat.
+_PAIRS = 3
 _TURN_S = 0.002
 #: An answer that is longer comes in parts, whose lengths are the server's choice.
 _FRAME_BYTES = 16_000
@@ -98,25 +100,26 @@ class _Bench(ExitStack):
             time.sleep((1 - load_busy) * _TURN_S)
         return running.result()
 
-    def served(self, model: str, rows: int, in_flight: int) -> Sample:
-        """Send headgate requests of so many rows."""
+    def headgate(self, model: str, rows: int) -> Target:
+        """Start headgate, to be sent requests of so many rows."""
         workload = self._with_rows(model, rows)
-        command = ("headgate.cli", "serve", str(workload.repository), "--port", "0")
-        return self._load(command, open_inference(workload), in_flight)
+        return self._start(("headgate.cli", "serve", str(workload.repository), "--port", "0"), open_inference(workload))
 
-    def echoed(self, model: str, rows: int) -> Sample:
-        """Send the same request, one at a time, to a server on headgate's transport that gives it back."""
-        return self._load(("headgate.benchmarks.echo", "headgate"), echo_unary(self._with_rows(model, rows)), 1)
+    def echo(self, model: str, rows: int) -> Target:
+        """Start a server on headgate's transport that gives the same requests back."""
+        return self._start(("headgate.benchmarks.echo", "headgate"), echo_unary(self._with_rows(model, rows)))
 
-    def _load(self, command: tuple[str, ...], request: Request, in_flight: int) -> Sample:
-        with ExitStack() as stack:
-            with running_on(self._server_processors):
-                server = stack.enter_context(running(*command, environment=GRPC_ENVIRONMENT))
-            answer = ask(request.call, server.port)
-            if not request.is_right(answer):
-                raise BenchmarkError(f"a wrong answer: {answer[:200]!r}")
-            target = Target(server.port, server.pid, request.call, len(answer) if len(answer) < _FRAME_BYTES else None)
-            return run_load(target, in_flight, _WARMUP_S, self._seconds)
+    def load(self, target: Target, in_flight: int) -> Sample:
+        """Send a server requests."""
+        return run_load(target, in_flight, _WARMUP_S, self._seconds)
+
+    def _start(self, command: tuple[str, ...], request: Request) -> Target:
+        with running_on(self._server_processors):
+            server = self.enter_context(running(*command, environment=GRPC_ENVIRONMENT))
+        answer = ask(request.call, server.port)
+        if not request.is_right(answer):
+            raise BenchmarkError(f"a wrong answer: {answer[:200]!r}")
+        return Target(server.port, server.pid, request.call, len(answer) if len(answer) < _FRAME_BYTES else None)
 
     def _with_rows(self, model: str, rows: int) -> Workload:
         workload = self._workloads[model]
@@ -136,26 +139,32 @@ def measure(seconds: float, repeat: int, console: Console) -> list[Limit]:
         model: Limit(f"{_LARGE_ROWS} rows of the {model.upper()}: p50, to onnxruntime's and an echo's", at_most=1.1)
         for model in ("mlp", "cnn")
     }
-    served: list[float] = []
     alone: dict[int, list[float]] = {rows: [] for rows in _BATCHES}
-    with _Bench(seconds) as bench:
+    with _Bench(seconds) as bench, console.status("starting the servers") as status:
+        single = bench.headgate("cnn", 1)
+        wholes = {model: (bench.headgate(model, _LARGE_ROWS), bench.echo(model, _LARGE_ROWS)) for model in large}
+        load_busy = min(bench.load(single, _IN_FLIGHT).load_busy, 1.0)
         for turn in range(repeat):
-            with console.status(f"repeat {turn + 1} of {repeat}"):
-                sample = bench.served("cnn", 1, _IN_FLIGHT)
-                served.append(sample.requests_per_s)
-                for rows, rates in alone.items():
-                    rates.append(bench.alone("cnn", rows, min(sample.load_busy, 1.0)).requests_per_s)
-                for model, limit in large.items():
-                    large_served = bench.served(model, _LARGE_ROWS, 1)
-                    run = bench.alone(model, _LARGE_ROWS, min(large_served.load_busy, 1.0)).p50_us
-                    whole, echo = large_served.p50_us, bench.echoed(model, _LARGE_ROWS).p50_us
-                    limit.ratios.append(whole / (run + echo))
-                    limit.figures.append(f"{whole:.0f} to {run:.0f} + {echo:.0f} µs")
-    # By its median: the best of as many single measurements would be the luckiest.
-    best = max(_BATCHES, key=lambda rows: statistics.median(alone[rows]))
-    for rate, limit_rate in zip(served, alone[best], strict=True):
-        cnn.ratios.append(rate / limit_rate)
-        cnn.figures.append(f"{rate:.0f} of {limit_rate:.0f} rows/s at {best}")
+            status.update(f"onnxruntime's batches, {turn + 1} of {repeat}")
+            for rows, rates in alone.items():
+                rates.append(bench.alone("cnn", rows, load_busy).requests_per_s)
+        # By its median: the best of as many single measurements would be the luckiest.
+        best = max(_BATCHES, key=lambda rows: statistics.median(alone[rows]))
+        for turn in range(repeat):
+            status.update(f"{turn + 1} of {repeat}")
+            # One right after the other: the machine's speed changes within seconds.
+            for _ in range(_PAIRS):
+                sample = bench.load(single, _IN_FLIGHT)
+                rate = bench.alone("cnn", best, min(sample.load_busy, 1.0)).requests_per_s
+                cnn.ratios.append(sample.requests_per_s / rate)
+                cnn.figures.append(f"{sample.requests_per_s:.0f} of {rate:.0f} rows/s at {best}")
+            for model, limit in large.items():
+                headgate, echo = wholes[model]
+                sample = bench.load(headgate, 1)
+                run = bench.alone(model, _LARGE_ROWS, min(sample.load_busy, 1.0)).p50_us
+                whole, echoed = sample.p50_us, bench.load(echo, 1).p50_us
+                limit.ratios.append(whole / (run + echoed))
+                limit.figures.append(f"{whole:.0f} to {run:.0f} + {echoed:.0f} µs")
     return [cnn, *large.values()]
 
 

@@ -42,6 +42,8 @@ _CONCURRENCY = 64
 _WARMUP_S = 0.5
 _INTERVAL_S = 0.25
 _SAMPLING_S = 0.05
+#: Of tables, in a file or a narrow terminal too.
+_WIDTH = 120
 #: Answers after an overload are as good as without it when this share of what half the load alone gets is there.
 _RECOVERED = 0.99
 
@@ -242,7 +244,7 @@ def main(
     """
     if quick:
         seconds, repeat = 1.0, 1
-    console, progress = Console(), Console(stderr=True)
+    console, progress = Console(width=_WIDTH), Console(stderr=True)
     machine = describe_machine()
     measured: dict[str, list[Repeat]] = {work.model: [] for work in WORKS}
     with serving() as (server, address), LoadGenerator(processes=2) as generator:

@@ -51,6 +51,8 @@ _SAMPLING_S = 1.0
 _SETTLED = 0.1
 _MOST_GROWTH = 1.02
 _CANCELLED_PER_S = 20
+#: Of tables, in a file or a narrow terminal too.
+_WIDTH = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,7 +221,7 @@ def main(
     The exit code is 1 if it has grown by more than 2 %. The server runs on one processor, the load generator on the
     others.
     """
-    console = Console()
+    console = Console(width=_WIDTH)
     progress = Console(stderr=True)
     machine = describe_machine()
     with ExitStack() as stack:
