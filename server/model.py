@@ -63,6 +63,7 @@ class LoadedModel:
         provider: str,
         allow_cpu_fallback: bool = False,
         processors: int | None = None,
+        batch_ended: threading.Event | None = None,
     ) -> None:
         """Load, check and warm up a model.
 
@@ -74,6 +75,7 @@ class LoadedModel:
             provider: a full onnxruntime provider name.
             allow_cpu_fallback: whether the CPU will do where the provider cannot be used.
             processors: how many its instances share; None for all that this process may use.
+            batch_ended: set whenever a batch has ended that did not run on the I/O thread.
 
         Raises:
             StartupError: the file, its signature or the device is not usable, or it gives other answers than its golden
@@ -128,8 +130,10 @@ class LoadedModel:
                 config = config.model_copy(update={"batching": batching})
                 session = Session(path, provider, threads or 1, allow_cpu_fallback, config.execution, max_rows)
                 session.warm_up(max_rows)
+        processors = processors or available_processors()
+        instances = config.execution.instances
         if not inline and not threads:
-            threads = max(1, (processors or available_processors()) // config.execution.instances) if on_cpu else 1
+            threads = max(1, processors // instances) if on_cpu else 1
             if threads > 1:
                 session = Session(path, provider, threads, allow_cpu_fallback, config.execution, max_rows)
                 if is_fast or not is_open:
@@ -147,11 +151,19 @@ class LoadedModel:
         self.scheduler: Scheduler = (
             InlineScheduler(runner, config.batching, self.batch_rows)
             if inline
-            else ThreadScheduler(runner, config.batching, self.batch_rows, config.execution.instances, batch_s)
+            else ThreadScheduler(
+                runner,
+                config.batching,
+                self.batch_rows,
+                instances,
+                batch_s,
+                on_cpu and threads * instances >= processors,
+                batch_ended,
+            )
         )
         _log.info(
             "loaded %s version %d on %s: %s, a batch of %d takes %.2f ms",
-            name, version, self.provider, "inline" if inline else f"{config.execution.instances} x {threads} threads",
+            name, version, self.provider, "inline" if inline else f"{instances} x {threads} threads",
             self.batch_rows, batch_s * 1e3,
         )  # fmt: skip
 

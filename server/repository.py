@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,9 @@ from headgate.server.errors import NotFoundError, UnavailableError
 from headgate.server.model import MODEL_FILE, LoadedModel
 from headgate.server.model_folder import Fingerprint
 from headgate.server.scheduling import Scheduler
+
+#: For how long calls that could not begin to run anyway are left where they are (docs/performance.md).
+_LONGEST_REST_S = 10e-3
 
 
 class ModelState(enum.Enum):
@@ -64,6 +68,7 @@ class ModelRepository:
         self._entries: dict[str, dict[int, ModelEntry]] = {}
         self._labels: dict[str, Mapping[str, int]] = {}
         self._schedulers: tuple[Scheduler, ...] = ()
+        self._batch_ended = threading.Event()
 
     def __iter__(self) -> Iterator[ModelEntry]:
         """Go through the versions of all models, by name and version."""
@@ -124,11 +129,20 @@ class ModelRepository:
         return model
 
     def run_ready(self) -> bool:
-        """Run what may run on the calling thread, the I/O thread; return whether to call again soon."""
+        """Run what may run on the calling thread, the I/O thread; return whether to call again soon.
+
+        Where all models are saturated, it waits for the end of a batch, for a moment: calls that come meanwhile are
+        then taken together, and interrupt the batch once instead of one by one.
+        """
         more = False
         for scheduler in self._schedulers:
             if scheduler.run_ready():
                 more = True
+        if self._are_all_saturated():
+            self._batch_ended.clear()
+            # One that ended before that has set nothing.
+            if self._are_all_saturated():
+                self._batch_ended.wait(_LONGEST_REST_S)
         return more
 
     def add(self, entry: ModelEntry) -> None:
@@ -155,6 +169,7 @@ class ModelRepository:
                 provider,
                 allow_cpu_fallback,
                 processors,
+                self._batch_ended,
             )
         except Exception as error:
             if before is None or before.model is None:
@@ -201,6 +216,9 @@ class ModelRepository:
         for entry in self:
             if entry.model is not None:
                 entry.model.close()
+
+    def _are_all_saturated(self) -> bool:
+        return bool(self._schedulers) and all(scheduler.is_saturated for scheduler in self._schedulers)
 
     def _replace(self, name: str, versions: Mapping[int, ModelEntry]) -> None:
         entries = {**self._entries, name: dict(sorted(versions.items()))}

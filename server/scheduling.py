@@ -47,6 +47,10 @@ class Scheduler(Protocol):
     def queued(self) -> int:
         """How many requests wait."""
 
+    @property
+    def is_saturated(self) -> bool:
+        """Whether nothing that comes now can begin to run before a batch has ended, which takes all processors."""
+
     def close(self) -> None:
         """Finish what is queued and end the threads."""
 
@@ -76,6 +80,11 @@ class InlineScheduler:
     def queued(self) -> int:
         """How many requests wait for the end of this turn."""
         return len(self._queue)
+
+    @property
+    def is_saturated(self) -> bool:
+        """False: no batch runs when the I/O thread has nothing to do."""
+        return False
 
     def run_ready(self) -> bool:
         """Run what is queued, for a while."""
@@ -114,15 +123,26 @@ class ThreadScheduler:
         batch_rows: int,
         instances: int,
         full_batch_s: float = math.inf,
+        takes_all_processors: bool = False,
+        batch_ended: threading.Event | None = None,
     ) -> None:
-        """Start the threads, which run batches of up to `batch_rows` rows, or one request that has more.
+        """Start the threads.
 
-        `full_batch_s` is how long a full batch takes, if that is known.
+        Args:
+            runner: runs the batches.
+            batching: how they are formed.
+            batch_rows: the most rows of one, unless a single request has more.
+            instances: how many may run at the same time.
+            full_batch_s: how long a full one takes, if that is known.
+            takes_all_processors: whether so many leave no processor for anything else.
+            batch_ended: set whenever one has ended.
         """
         self._runner = runner
         self._queue = BatchQueue(batch_rows, batching.max_queue_size)
         self._delay_s = batching.max_queue_delay_us / 1e6
         self._times = BatchTimes(batch_rows, full_batch_s)
+        self._takes_all_processors = takes_all_processors
+        self._batch_ended = batch_ended or threading.Event()
         # When the batch of each thread is likely to end, in seconds of `time.time()`; 0 while it has none.
         self._expected_ends = [0.0] * instances
         self._lock = threading.Lock()
@@ -160,6 +180,11 @@ class ThreadScheduler:
     def queued(self) -> int:
         """How many requests wait for a thread."""
         return len(self._queue)
+
+    @property
+    def is_saturated(self) -> bool:
+        """Whether all threads run batches, on all processors, and requests wait for them."""
+        return self._takes_all_processors and len(self._queue) > 0 and all(self._expected_ends)
 
     def run_ready(self) -> bool:
         """Do nothing: threads run the batches."""
@@ -233,6 +258,7 @@ class ThreadScheduler:
                 if rows:
                     self._times.record(rows, seconds)
                 self._expected_ends[index] = 0.0
+                self._batch_ended.set()
                 batch, expired = self._next_batch()
                 rows = sum([request.rows for request in batch])
                 self._expected_ends[index] = time.time() + self._times.predict(rows)

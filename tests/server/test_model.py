@@ -199,6 +199,13 @@ class TestExecution:
         # The I/O thread is not to wait for a device.
         assert isinstance(model.scheduler, ThreadScheduler)
 
+    @pytest.mark.parametrize(("instances", "threads", "all_of_them"), [(1, 0, True), (2, 2, True), (3, 1, False)])
+    def test_whether_batches_take_all_processors(self, tmp_path, write_model, instances, threads, all_of_them):
+        config = execution(mode="threads", instances=instances, intra_op_threads=threads)
+        model = LoadedModel("iris", 1, write_model(tmp_path, "iris"), config, "CPUExecutionProvider", processors=4)
+        model.close()
+        assert model.scheduler._takes_all_processors is all_of_them
+
     def test_provider_that_is_not_there(self, load, tmp_path):
         with pytest.raises(StartupError) as caught:
             load("iris", config=execution(provider="tpu"))

@@ -1,5 +1,8 @@
 """What a server knows of its models."""
 
+import threading
+from itertools import chain, repeat
+
 import pytest
 
 from headgate.server.config import ModelConfig
@@ -53,6 +56,59 @@ def test_who_finds_a_model_finds_it_being_run(repository, monkeypatch):
     load_all(repository)
     load_all(repository)
     assert len(repository._schedulers) == 3
+
+
+class FakeScheduler:
+    """Is saturated, or not, each time that it is asked; the last answer stays."""
+
+    def __init__(self, *answers):
+        self._answers = chain(answers, repeat(answers[-1]))
+
+    def run_ready(self):
+        return False
+
+    @property
+    def is_saturated(self):
+        return next(self._answers)
+
+
+class TestRest:
+    @pytest.fixture
+    def rests(self, monkeypatch):
+        """Return the rests of the I/O thread that finds these schedulers: whether the end of a batch ended each."""
+
+        def rests(*schedulers, on_rest=lambda batch_ended: None):
+            repository = ModelRepository()
+            repository._schedulers = schedulers
+            batch_ended = repository._batch_ended
+            # By the batch before.
+            batch_ended.set()
+            rests = []
+
+            def wait(seconds):
+                on_rest(batch_ended)
+                rests.append(threading.Event.wait(batch_ended, seconds))
+
+            monkeypatch.setattr(batch_ended, "wait", wait)
+            assert not repository.run_ready()
+            return rests
+
+        return rests
+
+    def test_until_a_batch_has_ended(self, rests, monkeypatch):
+        monkeypatch.setattr("headgate.server.repository._LONGEST_REST_S", 60)
+        saturated = FakeScheduler(True), FakeScheduler(True)
+        assert rests(*saturated, on_rest=lambda batch_ended: threading.Timer(0.01, batch_ended.set).start()) == [True]
+
+    def test_no_longer_than_a_moment(self, rests):
+        assert rests(FakeScheduler(True)) == [False]
+
+    def test_not_where_something_could_begin(self, rests):
+        assert rests() == []
+        assert rests(FakeScheduler(True), FakeScheduler(False)) == []
+
+    def test_not_for_a_batch_that_ended_meanwhile(self, rests):
+        assert rests(FakeScheduler(True, False)) == []
 
 
 def test_no_version_means_the_latest_that_is_ready(repository):

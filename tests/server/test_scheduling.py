@@ -233,6 +233,30 @@ class TestThreads:
         assert session.threads == {"headgate-run-0"}
         assert statistics.refused == statistics.expired == statistics.cancelled == 0
 
+    def test_saturated(self, make, session):
+        batch_ended = threading.Event()
+        kind = partial(ThreadScheduler, takes_all_processors=True, batch_ended=batch_ended)
+        submit, scheduler, _ = make(kind, 2, max_batch_size=1)
+        session.gate.clear()
+        calls = []
+        for number in (1, 2):
+            calls.append(submit(number))
+            session.wait_until_running()
+            # What comes next begins at once, or is taken by the batch that does.
+            assert not scheduler.is_saturated
+        calls.append(submit(3))
+        assert scheduler.is_saturated
+        batch_ended.clear()
+        session.gate.set()
+        assert [call.result() for call in calls] == [[101], [102], [103]]
+        assert batch_ended.wait(WAIT_S)
+        assert not scheduler.is_saturated
+
+    def test_never_saturated_while_there_are_other_processors(self, busy):
+        submit, scheduler, _, _ = busy()
+        submit(1)
+        assert not scheduler.is_saturated
+
     def test_cancelled_request_leaves_the_queue_at_that_moment(self, busy, session):
         submit, _, statistics, running = busy(max_queue_size=3)
         calls = [submit(1), submit(2), submit(3)]
