@@ -131,17 +131,17 @@ class ModelRepository:
     def run_ready(self) -> bool:
         """Run what may run on the calling thread, the I/O thread; return whether to call again soon.
 
-        Where all models are saturated, it waits for the end of a batch, for a moment: calls that come meanwhile are
-        then taken together, and interrupt the batch once instead of one by one.
+        Where all models in use are saturated, it waits for the end of a batch, for a moment: calls that come meanwhile
+        are then taken together, and interrupt the batch once instead of one by one.
         """
         more = False
         for scheduler in self._schedulers:
             if scheduler.run_ready():
                 more = True
-        if self._are_all_saturated():
+        if self._is_saturated():
             self._batch_ended.clear()
             # One that ended before that has set nothing.
-            if self._are_all_saturated():
+            if self._is_saturated():
                 self._batch_ended.wait(_LONGEST_REST_S)
         return more
 
@@ -217,8 +217,9 @@ class ModelRepository:
             if entry.model is not None:
                 entry.model.close()
 
-    def _are_all_saturated(self) -> bool:
-        return bool(self._schedulers) and all(scheduler.is_saturated for scheduler in self._schedulers)
+    def _is_saturated(self) -> bool:
+        others = [scheduler for scheduler in self._schedulers if not scheduler.is_saturated]
+        return len(others) < len(self._schedulers) and all(scheduler.is_unused for scheduler in others)
 
     def _replace(self, name: str, versions: Mapping[int, ModelEntry]) -> None:
         entries = {**self._entries, name: dict(sorted(versions.items()))}

@@ -24,6 +24,8 @@ _log = logging.getLogger(__name__)
 _SLACK = 1.5
 #: For how long an inline model may keep the I/O thread from other models and calls.
 _INLINE_TURN_S = 1e-3
+#: A model that has run nothing for so long is not expected to be asked in the next few milliseconds.
+_UNUSED_AFTER_S = 1.0
 
 
 class Scheduler(Protocol):
@@ -51,6 +53,10 @@ class Scheduler(Protocol):
     def is_saturated(self) -> bool:
         """Whether nothing that comes now can begin to run before a batch has ended, which takes all processors."""
 
+    @property
+    def is_unused(self) -> bool:
+        """Whether there has been nothing to run for a while."""
+
     def close(self) -> None:
         """Finish what is queued and end the threads."""
 
@@ -69,6 +75,7 @@ class InlineScheduler:
         self._queue = BatchQueue(batch_rows, sys.maxsize)
         # For the end, when another thread may run what is left.
         self._lock = threading.RLock()
+        self._last_run = -math.inf
 
     def submit(self, request: InferenceRequest) -> None:
         """Queue a request for the end of this turn; of a full queue, a batch is run first."""
@@ -86,12 +93,18 @@ class InlineScheduler:
         """False: no batch runs when the I/O thread has nothing to do."""
         return False
 
+    @property
+    def is_unused(self) -> bool:
+        """Whether nothing has run for a while."""
+        return time.perf_counter() - self._last_run > _UNUSED_AFTER_S
+
     def run_ready(self) -> bool:
         """Run what is queued, for a while."""
         end = time.perf_counter() + _INLINE_TURN_S
         while len(self._queue):
             self._run_batch()
-            if time.perf_counter() >= end:
+            self._last_run = time.perf_counter()
+            if self._last_run >= end:
                 return len(self._queue) > 0
         return False
 
@@ -145,6 +158,7 @@ class ThreadScheduler:
         self._batch_ended = batch_ended or threading.Event()
         # When the batch of each thread is likely to end, in seconds of `time.time()`; 0 while it has none.
         self._expected_ends = [0.0] * instances
+        self._last_run = -math.inf
         self._lock = threading.Lock()
         self._requests_changed = threading.Condition(self._lock)
         self._timeouts_changed = threading.Condition(self._lock)
@@ -185,6 +199,11 @@ class ThreadScheduler:
     def is_saturated(self) -> bool:
         """Whether all threads run batches, on all processors, and requests wait for them."""
         return self._takes_all_processors and len(self._queue) > 0 and all(self._expected_ends)
+
+    @property
+    def is_unused(self) -> bool:
+        """Whether nothing runs, and nothing has for a while."""
+        return not any(self._expected_ends) and time.perf_counter() - self._last_run > _UNUSED_AFTER_S
 
     def run_ready(self) -> bool:
         """Do nothing: threads run the batches."""
@@ -266,7 +285,8 @@ class ThreadScheduler:
                 return
             started = time.perf_counter()
             self._answer(batch, expired)
-            seconds = time.perf_counter() - started
+            self._last_run = time.perf_counter()
+            seconds = self._last_run - started
             del batch, expired
 
     def _answer(self, batch: Sequence[InferenceRequest], expired: Sequence[InferenceRequest]) -> None:

@@ -61,8 +61,9 @@ def test_who_finds_a_model_finds_it_being_run(repository, monkeypatch):
 class FakeScheduler:
     """Is saturated, or not, each time that it is asked; the last answer stays."""
 
-    def __init__(self, *answers):
+    def __init__(self, *answers, is_unused=False):
         self._answers = chain(answers, repeat(answers[-1]))
+        self.is_unused = is_unused
 
     def run_ready(self):
         return False
@@ -106,6 +107,11 @@ class TestRest:
     def test_not_where_something_could_begin(self, rests):
         assert rests() == []
         assert rests(FakeScheduler(True), FakeScheduler(False)) == []
+
+    def test_unused_models_are_not_waited_for(self, rests):
+        unused = FakeScheduler(False, is_unused=True)
+        assert rests(unused, unused) == []
+        assert rests(FakeScheduler(True), unused) == [False]
 
     def test_not_for_a_batch_that_ended_meanwhile(self, rests):
         assert rests(FakeScheduler(True, False)) == []

@@ -222,6 +222,15 @@ class TestInline:
         assert [call.result() for call in calls] == [[101], [102], [103], [104, 105, 106]]
         assert statistics.refused == 0
 
+    def test_unused_until_it_runs_something_and_after_a_while(self, make, monkeypatch):
+        submit, scheduler, _ = make(InlineScheduler)
+        assert scheduler.is_unused
+        submit(1)
+        run_all(scheduler)
+        assert not scheduler.is_unused
+        monkeypatch.setattr(scheduling, "_UNUSED_AFTER_S", 0)
+        assert scheduler.is_unused
+
 
 class TestThreads:
     def test_run_what_waits_as_one_batch(self, busy, session):
@@ -251,6 +260,22 @@ class TestThreads:
         assert [call.result() for call in calls] == [[101], [102], [103]]
         assert batch_ended.wait(WAIT_S)
         assert not scheduler.is_saturated
+
+    def test_unused_until_it_runs_something_and_after_a_while(self, make, session, monkeypatch):
+        batch_ended = threading.Event()
+        submit, scheduler, _ = make(partial(ThreadScheduler, batch_ended=batch_ended), 1)
+        assert scheduler.is_unused
+        session.gate.clear()
+        running = submit(1)
+        session.wait_until_running()
+        assert not scheduler.is_unused
+        batch_ended.clear()
+        session.gate.set()
+        running.result()
+        assert batch_ended.wait(WAIT_S)
+        assert not scheduler.is_unused
+        monkeypatch.setattr(scheduling, "_UNUSED_AFTER_S", 0)
+        assert scheduler.is_unused
 
     def test_never_saturated_while_there_are_other_processors(self, busy):
         submit, scheduler, _, _ = busy()
