@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-import sys
-from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import TimeRemainingColumn
 
-from headgate.benchmarks.errors import BenchmarkError
+from headgate.benchmarks.command import JsonFile, progress_bar, run
 from headgate.benchmarks.goals import ratios
 from headgate.benchmarks.machine import describe_machine
 from headgate.benchmarks.report import print_report, to_json
@@ -26,25 +24,15 @@ def main(
         int | None, typer.Option(help="How often each is made; medians are reported; 5 unless --quick.", min=1)
     ] = None,
     quick: Annotated[bool, typer.Option("--quick", help="0.3 seconds, once: to see that all works.")] = False,
-    json_file: Annotated[
-        Path | None, typer.Option("--json", help="Write all figures to this file.", dir_okay=False, show_default=False)
-    ] = None,
+    json_file: JsonFile = None,
 ) -> None:
     """Measure headgate, serving a small MLP, beside echoes on its own transport and on grpc.aio.
 
     Every server runs on one processor, the load generator on the others. Give the machine nothing else to do.
     """
-    if sys.platform != "linux":
-        raise BenchmarkError(f"the benchmarks read CPU times as Linux keeps them; this is {sys.platform}")
     settings = Settings(seconds or (0.3 if quick else 1.0), repeat or (1 if quick else 5))
     machine = describe_machine()
-    columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.description}"))
-    with Progress(*columns, console=Console(stderr=True), transient=True, refresh_per_second=2) as progress:
-        task = progress.add_task("starting the servers", total=None)
-
-        def show(done: int, total: int, description: str) -> None:
-            progress.update(task, completed=done, total=total, description=description)
-
+    with progress_bar(TimeRemainingColumn(), "starting the servers") as show:
         rows = measure(settings, show)
     results = ratios(rows)
     print_report(Console(), machine, rows, results)
@@ -53,7 +41,4 @@ def main(
 
 
 if __name__ == "__main__":
-    try:
-        typer.run(main)
-    except BenchmarkError as error:
-        sys.exit(f"error: {error}")
+    run(main)

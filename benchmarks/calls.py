@@ -8,9 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from headgate.benchmarks import echo
+from headgate.benchmarks.bodies import infer_request
 from headgate.benchmarks.http2 import Call
 from headgate.benchmarks.models import INPUT, LABELS, LAYERS, mlp_logits
-from headgate.foreign.open_inference import ModelInferRequest, ModelInferResponse, ModelStreamInferResponse
+from headgate.foreign.open_inference import ModelInferResponse, ModelStreamInferResponse
 from headgate.v1 import PredictRequest, PredictResponse, StreamPredictResponse
 from headgate.v1.tensors import tensor_from_numpy
 
@@ -37,10 +38,8 @@ class Case:
 
 def cases() -> list[Case]:
     """Return all that is measured. The echoes get, and give back, the request of ModelInfer."""
-    infer_request = ModelInferRequest(model_name=MODEL, raw_input_contents=[_FEATURES.tobytes()])
-    infer_request.inputs.add(name=INPUT, datatype="FP32", shape=_FEATURES.shape)
-    infer = infer_request.SerializeToString()
-    predict = PredictRequest(model=MODEL, inputs=[tensor_from_numpy(_FEATURES, INPUT)]).SerializeToString()
+    request = PredictRequest(model=MODEL, inputs=[tensor_from_numpy(_FEATURES, INPUT)])
+    infer, predict = infer_request(request).SerializeToString(), request.SerializeToString()
     inference, prediction = "/inference.GRPCInferenceService", "/headgate.v1.PredictionService"
 
     def is_infer(answer: bytes) -> bool:

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import statistics
 import sys
 import tempfile
 import threading
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, asynccontextmanager, contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Annotated, Any
@@ -20,9 +18,11 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
+from headgate.benchmarks import pages
+from headgate.benchmarks.command import run
 from headgate.benchmarks.errors import BenchmarkError
-from headgate.benchmarks.load import Sample, percentiles_us
-from headgate.benchmarks.machine import describe_machine
+from headgate.benchmarks.load import Row, Sample, percentiles_us
+from headgate.benchmarks.machine import describe_machine, software
 from headgate.benchmarks.models import LAYERS, write_mlp
 from headgate.benchmarks.processors import process_cpu_ns, running_on, split_processors
 from headgate.benchmarks.servers import RunningServer, running
@@ -32,7 +32,6 @@ MODEL = "mlp"
 ROW = np.zeros((1, LAYERS[0]), np.float32)
 THREADS = (1, 8, 32, 128)
 TASKS = (1, 32, 256)
-_RESULTS = Path("benchmarks/results")
 _WARMUP_S = 0.3
 _PATIENCE_S = 10.0
 _NOTES = """\
@@ -48,19 +47,6 @@ processor, the client's process another. Medians over the rounds, in which the w
 
 Predict = Callable[[], Predictions]
 AsyncPredict = Callable[[], Awaitable[Predictions]]
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """All measurements of one way to ask by so many callers, one a round."""
-
-    form: str
-    way: str
-    callers: int
-    samples: list[Sample] = field(default_factory=list)
-
-    def median(self, quantity: Callable[[Sample], float]) -> float:
-        return statistics.median(map(quantity, self.samples))
 
 
 @contextmanager
@@ -206,11 +192,13 @@ def _sample(
     return Sample(len(latencies), window_ns, server_ns, client_ns, p50_us, p99_us)
 
 
-def measure(seconds: float, rounds: int, on_progress: Callable[[str], None]) -> list[Row]:
-    """Start a server and measure all ways to ask, in turn."""
+def measure(seconds: float, rounds: int, on_progress: Callable[[str], None]) -> dict[str, list[Row]]:
+    """Start a server and measure all ways to ask, in turn; return them by who asks: "threads" or "tasks"."""
     server_processors, client_processors = split_processors()
-    rows = [Row("threads", way, callers) for callers in THREADS for way in WAYS]
-    rows += [Row("tasks", way, callers) for callers in TASKS for way in ASYNC_WAYS]
+    rows = {
+        "threads": [Row("headgate", way, callers) for callers in THREADS for way in WAYS],
+        "tasks": [Row("headgate", way, callers) for callers in TASKS for way in ASYNC_WAYS],
+    }
     with tempfile.TemporaryDirectory(prefix="headgate-benchmarks-") as folder:
         write_mlp(Path(folder), MODEL)
         with ExitStack() as stack:
@@ -218,45 +206,45 @@ def measure(seconds: float, rounds: int, on_progress: Callable[[str], None]) -> 
                 server = stack.enter_context(running("headgate.cli", "serve", folder, "--port", "0"))
             stack.enter_context(running_on(client_processors))
             for number in range(rounds):
-                for row in rows:
-                    on_progress(f"round {number + 1} of {rounds}: {row.callers} {row.form}, {row.way}")
-                    if row.form == "threads":
-                        sample = measure_threads(row.way, row.callers, seconds, server)
-                    else:
-                        sample = asyncio.run(measure_tasks(row.way, row.callers, seconds, server))
-                    row.samples.append(sample)
+                for form, its_rows in rows.items():
+                    for row in its_rows:
+                        on_progress(f"round {number + 1} of {rounds}: {row.concurrency} {form}, {row.call}")
+                        if form == "threads":
+                            sample = measure_threads(row.call, row.concurrency, seconds, server)
+                        else:
+                            sample = asyncio.run(measure_tasks(row.call, row.concurrency, seconds, server))
+                        row.samples.append(sample)
     return rows
 
 
-def page(machine: dict[str, Any], rows: Sequence[Row], seconds: float) -> str:
+def page(machine: dict[str, Any], rows: Mapping[str, Sequence[Row]], seconds: float) -> str:
     """Return a page of Markdown with a table for threads and one for tasks."""
-    versions = ", ".join(f"{package} {version}" for package, version in machine["versions"].items())
     lines = [
         "# What a call of one row costs the Python client\n",
         f"{machine['cpu']}, {machine['date']}, load average {machine['load_average_1min']} before the run, "
-        f"Python {machine['python']}, {versions}; {len(rows[0].samples)} rounds of {seconds:g} s.\n",
+        f"{software(machine)}; {len(rows['threads'][0].samples)} rounds of {seconds:g} s.\n",
         _NOTES,
     ]
-    for form in ("threads", "tasks"):
+    for form, its_rows in rows.items():
         lines += [
             "",
             f"## {form.capitalize()}\n",
             f"| {form} | by | rows/s | client µs | server µs | p50 ms | p99 ms |",
         ]
         lines.append("|---:|---|---:|---:|---:|---:|---:|")
-        lines += [_line(row) for row in rows if row.form == form]
+        lines += map(_line, its_rows)
     return "\n".join(lines) + "\n"
 
 
 def _line(row: Row) -> str:
     figures = (
-        f"{row.median(lambda sample: sample.requests_per_s):,.0f}",
-        f"{row.median(lambda sample: sample.load_cpu_ns / sample.requests / 1e3):.0f}",
-        f"{row.median(lambda sample: sample.cpu_us):.0f}",
-        f"{row.median(lambda sample: sample.p50_us) / 1e3:.2f}",
-        f"{row.median(lambda sample: sample.p99_us) / 1e3:.2f}",
+        f"{row.median('requests_per_s'):,.0f}",
+        f"{row.median('load_cpu_us'):.0f}",
+        f"{row.median('cpu_us'):.0f}",
+        f"{row.median('p50_us') / 1e3:.2f}",
+        f"{row.median('p99_us') / 1e3:.2f}",
     )
-    return f"| {row.callers} | {row.way} | {' | '.join(figures)} |"
+    return f"| {row.concurrency} | {row.call} | {' | '.join(figures)} |"
 
 
 def main(
@@ -265,21 +253,14 @@ def main(
     write: Annotated[bool, typer.Option("--write", help="Write the tables to benchmarks/results.")] = False,
 ) -> None:
     """Compare ways to ask for single rows from many threads and tasks. Give the machine nothing else to do."""
-    if write and not _RESULTS.is_dir():
-        raise BenchmarkError(f"there is no folder {_RESULTS} here; run from the root of headgate's repository")
+    if write:
+        pages.check_folder()
     machine = describe_machine()
     text = page(machine, measure(seconds, rounds, lambda what: print(what, file=sys.stderr)), seconds)
     print(text)
     if write:
-        from headgate.benchmarks.peers.report import slug
-
-        file = _RESULTS / f"{machine['date'][:10]}-{slug(machine['cpu'])}-client.md"
-        file.write_text(text)
-        print(f"wrote {file}")
+        pages.write(machine, "client", text)
 
 
 if __name__ == "__main__":
-    try:
-        typer.run(main)
-    except BenchmarkError as error:
-        sys.exit(f"error: {error}")
+    run(main)

@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from headgate.benchmarks.suite import Row
+from headgate.benchmarks.load import Row
 
 _Key = tuple[str, str, int]
 

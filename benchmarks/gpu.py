@@ -6,9 +6,7 @@ It needs no more than headgate with its `gpu` extra and onnx, and writes `benchm
 from __future__ import annotations
 
 import platform
-import re
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -21,6 +19,8 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
+from headgate.benchmarks import pages
+from headgate.benchmarks.command import run
 from headgate.benchmarks.cuda_devices import cuda_devices
 from headgate.benchmarks.errors import BenchmarkError
 from headgate.benchmarks.models import IMAGE, INPUT, LAYERS, OUTPUT, write_cnn, write_mlp
@@ -33,7 +33,6 @@ _BATCH_SIZES = (1, 8, 64, 256)
 _ROWS = {"mlp": LAYERS[:1], "cnn": IMAGE}
 _SECONDS, _MIN_RUNS, _WARM_RUNS = 1.0, 30, 10
 _Way = Callable[[NDArray[Any]], NDArray[Any]]
-_RESULTS = Path("benchmarks/results")
 #: TF32 keeps 10 of 23 bits.
 _TOLERANCE = 2e-2
 _NOTES = """
@@ -70,9 +69,8 @@ def main() -> None:
     ]
     report = "\n".join(lines)
     print(report)
-    device = re.sub(r"[^a-z0-9]+", "-", devices[0].lower()).strip("-")
-    _RESULTS.mkdir(parents=True, exist_ok=True)
-    path = _RESULTS / f"{datetime.now(UTC).date()}-{device}.md"
+    pages.FOLDER.mkdir(parents=True, exist_ok=True)
+    path = pages.FOLDER / f"{datetime.now(UTC).date()}-{pages.slug(devices[0])}.md"
     path.write_text(report)
     print(f"written to {path}")
 
@@ -160,7 +158,4 @@ def _call(channel: grpc.Channel, model: str, inputs: NDArray[Any]) -> NDArray[An
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except BenchmarkError as error:
-        sys.exit(f"error: {error}")
+    run(main)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import http.client
 import json
-import statistics
 import tempfile
 from contextlib import ExitStack, closing
 from pathlib import Path
@@ -18,7 +17,7 @@ from headgate.benchmarks.calls import MODEL, cases
 from headgate.benchmarks.errors import BenchmarkError
 from headgate.benchmarks.http1 import Post
 from headgate.benchmarks.http2 import Call
-from headgate.benchmarks.load import Sample, Target, run_load
+from headgate.benchmarks.load import Row, Target, run_load
 from headgate.benchmarks.models import INPUT, LAYERS, write_mlp
 from headgate.benchmarks.processors import running_on, split_processors
 from headgate.benchmarks.servers import RunningServer, running
@@ -41,19 +40,14 @@ def main() -> None:
             )
         stack.enter_context(running_on(load_processors))
         targets = _targets(server)
-        samples: dict[tuple[str, int], list[Sample]] = {}
+        rows = [Row("headgate", name, concurrency) for name in targets for concurrency in _CONCURRENCIES]
         for _ in range(_REPEAT):
-            for name, target in targets.items():
-                for concurrency in _CONCURRENCIES:
-                    sample = run_load(target, concurrency, _WARMUP_S, _SECONDS)
-                    samples.setdefault((name, concurrency), []).append(sample)
+            for row in rows:
+                row.samples.append(run_load(targets[row.call], row.concurrency, _WARMUP_S, _SECONDS))
     print(f"{'call':30}{'in flight':>10}{'requests/s':>12}{'p50 us':>9}{'CPU us a request':>18}")
-    for (name, concurrency), several in samples.items():
-        rate, p50, cpu = (
-            statistics.median(getattr(sample, each) for sample in several)
-            for each in ("requests_per_s", "p50_us", "cpu_us")
-        )
-        print(f"{name:30}{concurrency:10}{rate:12,.0f}{p50:9,.0f}{cpu:18,.0f}")
+    for row in rows:
+        rate, p50, cpu = map(row.median, ("requests_per_s", "p50_us", "cpu_us"))
+        print(f"{row.call:30}{row.concurrency:10}{rate:12,.0f}{p50:9,.0f}{cpu:18,.0f}")
 
 
 def _targets(server: RunningServer) -> dict[str, Target]:

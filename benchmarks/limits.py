@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import multiprocessing
 import statistics
-import sys
 import tempfile
 import time
 from concurrent.futures import ProcessPoolExecutor
@@ -16,17 +15,17 @@ from typing import Annotated
 
 import numpy as np
 import typer
-from rich import box
 from rich.console import Console
-from rich.table import Table
 
+from headgate.benchmarks.command import JsonFile, run
 from headgate.benchmarks.errors import BenchmarkError
 from headgate.benchmarks.load import Sample, Target, run_load
-from headgate.benchmarks.machine import describe_machine
+from headgate.benchmarks.machine import describe_machine, hardware
 from headgate.benchmarks.peers.alone import run_alone
 from headgate.benchmarks.peers.workload import Request, Workload, ask, echo_unary, make_workload, open_inference
 from headgate.benchmarks.processors import running_on, split_processors
 from headgate.benchmarks.servers import running
+from headgate.benchmarks.tables import make_table
 from headgate.cli.serve import GRPC_ENVIRONMENT
 
 _IN_FLIGHT = 64
@@ -37,6 +36,8 @@ _WARMUP_S = 0.3
 #: Of measurements of the CNN, in each repeat.
 _PAIRS = 3
 _TURN_S = 0.002
+#: Of tables, in a file or a narrow terminal too.
+_WIDTH = 120
 #: An answer that is longer comes in parts, whose lengths are the server's choice.
 _FRAME_BYTES = 16_000
 
@@ -171,22 +172,18 @@ def measure(seconds: float, repeat: int, console: Console) -> list[Limit]:
 def main(
     seconds: Annotated[float, typer.Option(help="How long each measurement lasts.", min=0.1)] = 1.5,
     repeat: Annotated[int, typer.Option(help="How often each is made; medians are reported.", min=1)] = 5,
-    json_file: Annotated[
-        Path | None, typer.Option("--json", help="Write all figures to this file.", dir_okay=False, show_default=False)
-    ] = None,
+    json_file: JsonFile = None,
 ) -> None:
     """Measure headgate beside onnxruntime alone, each on one processor. Give the machine nothing else to do."""
     machine = describe_machine()
     limits = measure(seconds, repeat, Console(stderr=True))
-    table = Table(box=box.SIMPLE)
-    for heading in ("", "median", "range", "target", ""):
-        table.add_column(heading)
+    table = make_table("", ["median", "range", "target", ""])
     for limit in limits:
         span = f"{min(limit.ratios):.2f}-{max(limit.ratios):.2f}"
         verdict = "[green]reached[/]" if limit.is_reached else "[red]missed[/]"
         table.add_row(limit.name, f"{limit.median:.2f}", span, limit.target, verdict)
-    console = Console()
-    console.print(f"{machine['cpu']}, {machine['date']}")
+    console = Console(width=_WIDTH)
+    console.print(hardware(machine))
     console.print(table)
     for limit in limits:
         console.print(f"{limit.name}: {'; '.join(limit.figures)}")
@@ -196,7 +193,4 @@ def main(
 
 
 if __name__ == "__main__":
-    try:
-        typer.run(main)
-    except BenchmarkError as error:
-        sys.exit(f"error: {error}")
+    run(main)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import functools
+import statistics
 import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,6 +64,11 @@ class Sample:
         return self.server_cpu_ns / self.requests / 1e3
 
     @property
+    def load_cpu_us(self) -> float:
+        """The same of the load generator."""
+        return self.load_cpu_ns / self.requests / 1e3
+
+    @property
     def server_busy(self) -> float:
         """The share of the window for which the server was running, in 0..1 on one processor."""
         return self.server_cpu_ns / self.window_ns
@@ -71,6 +77,21 @@ class Sample:
     def load_busy(self) -> float:
         """The same of the load generator."""
         return self.load_cpu_ns / self.window_ns
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """All measurements of one call with as many requests in flight, one a repeat."""
+
+    server: str
+    call: str
+    concurrency: int
+    samples: list[Sample] = field(default_factory=list)
+
+    def median(self, quantity: str) -> float:
+        """Return the median of an attribute of the samples."""
+        values: list[float] = [getattr(sample, quantity) for sample in self.samples]
+        return statistics.median(values)
 
 
 def run_load(target: Target, concurrency: int, warmup_s: float, seconds: float) -> Sample:

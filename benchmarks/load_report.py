@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -15,6 +14,7 @@ from headgate.benchmarks.generator import LATE_START_S, ClosedLoop
 from headgate.benchmarks.headers import status_name
 from headgate.benchmarks.load import SATURATED
 from headgate.benchmarks.session import Run
+from headgate.benchmarks.tables import make_table
 from headgate.benchmarks.tally import Tally
 
 #: 100 is the longest.
@@ -98,7 +98,7 @@ def _finite(value: Any) -> Any:
 def _latencies(runs: Sequence[Run]) -> Table:
     has_late = any(run.result.requests.late for run in runs)
     headings = ["OK/s", *(f"p{percent:g}" if percent < 100 else "longest" for percent in PERCENTS)]
-    table = _table("load", [*headings, *(["late"] if has_late else []), "failed", "load CPU"])
+    table = make_table("load", [*headings, *(["late"] if has_late else []), "failed", "load CPU"])
     for run in runs:
         result, requests = run.result, run.result.requests
         table.add_row(
@@ -116,7 +116,7 @@ def _latencies(runs: Sequence[Run]) -> Table:
 
 
 def _breakdowns(runs: Sequence[Run]) -> Table:
-    table = _table("on the server, ms a request", ["queue", "input", "infer", "output", "rows a batch"])
+    table = make_table("on the server, ms a request", ["queue", "input", "infer", "output", "rows a batch"])
     for run in runs:
         if run.breakdown is not None:
             times = (getattr(run.breakdown, f"{stage}_s") for stage in ("queue", "input", "infer", "output"))
@@ -126,11 +126,3 @@ def _breakdowns(runs: Sequence[Run]) -> Table:
 
 def _milliseconds(seconds: float) -> str:
     return "-" if math.isnan(seconds) else f"{seconds * 1e3:,.{2 if seconds < 0.1 else 0}f}"
-
-
-def _table(first: str, headings: Sequence[str]) -> Table:
-    table = Table(box=box.SIMPLE, padding=(0, 1, 0, 0), caption_justify="left")
-    table.add_column(first, no_wrap=True)
-    for heading in headings:
-        table.add_column(heading, justify="right")
-    return table

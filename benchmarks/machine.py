@@ -30,6 +30,17 @@ def describe_machine() -> dict[str, Any]:
     }
 
 
+def hardware(machine: dict[str, Any]) -> str:
+    """Write in one line what a machine is, and how busy it was."""
+    return f"{machine['cpu']}, {machine['processors']} processors, load average {machine['load_average_1min']}"
+
+
+def software(machine: dict[str, Any]) -> str:
+    """Write in one line what runs on it."""
+    versions = ", ".join(f"{package} {version}" for package, version in machine["versions"].items())
+    return f"Python {machine['python']}, {versions}"
+
+
 def _cpu_model() -> str:
     for line in Path("/proc/cpuinfo").read_text().splitlines():
         name, _, value = line.partition(":")

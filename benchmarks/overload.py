@@ -9,30 +9,28 @@ from __future__ import annotations
 import json
 import math
 import statistics
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich import box
 from rich.console import Console
 from rich.table import Table
 
 from headgate.benchmarks.address import Address
-from headgate.benchmarks.errors import BenchmarkError
+from headgate.benchmarks.command import JsonFile, run
 from headgate.benchmarks.generator import ClosedLoop, Interval, LoadGenerator, OpenLoop, Result
 from headgate.benchmarks.headers import status_name
 from headgate.benchmarks.http2 import Call
-from headgate.benchmarks.machine import describe_machine
+from headgate.benchmarks.machine import describe_machine, hardware
 from headgate.benchmarks.model_calls import ModelCalls
 from headgate.benchmarks.processors import process_cpu_ns
 from headgate.benchmarks.resources import Sampler
 from headgate.benchmarks.schedule import Phase
 from headgate.benchmarks.servers import RunningServer
+from headgate.benchmarks.tables import make_table
 from headgate.benchmarks.workloads import make_call, serving
 
 #: As shares of what the server can do.
@@ -234,9 +232,7 @@ def main(
     seconds: Annotated[float, typer.Option(help="How long each load lasts.", min=0.25)] = 5.0,
     repeat: Annotated[int, typer.Option(help="How often all is measured; medians are reported.", min=1)] = 3,
     quick: Annotated[bool, typer.Option("--quick", help="1 second, once: to see that all works.")] = False,
-    json_file: Annotated[
-        Path | None, typer.Option("--json", help="Write all figures to this file.", dir_okay=False, show_default=False)
-    ] = None,
+    json_file: JsonFile = None,
 ) -> None:
     """Measure what a server answers that is offered up to four times what it can do.
 
@@ -254,7 +250,7 @@ def main(
                 with ModelCalls(address, work.model) as calls:
                     overload = Overload(generator, server, address, calls)
                     measured[work.model].append(overload.measure(work, seconds, number))
-    console.print(f"{machine['cpu']}, {machine['processors']} processors, load average {machine['load_average_1min']}")
+    console.print(hardware(machine))
     results = [(work, goal, _values(goal, measured[work.model], work)) for work in WORKS for goal in GOALS]
     for work in WORKS:
         console.print(_table_of_loads(work, measured[work.model]))
@@ -283,9 +279,10 @@ def _values(goal: Goal, repeats: Sequence[Repeat], work: Work) -> list[float]:
 
 def _table_of_loads(work: Work, repeats: Sequence[Repeat]) -> Table:
     capacity = statistics.median(repeat.capacity for repeat in repeats)
-    table = _table(f"{work.model}, {capacity:,.0f}/s, {work.timeout_s * 1e3:.0f} ms")
-    for heading in ("goodput/s", "p99 ms", "failed", "after ms", "99 %", "in vain", "MiB", "peak", "CPU"):
-        table.add_column(heading, justify="right")
+    table = make_table(
+        f"{work.model}, {capacity:,.0f}/s, {work.timeout_s * 1e3:.0f} ms",
+        ["goodput/s", "p99 ms", "failed", "after ms", "99 %", "in vain", "MiB", "peak", "CPU"],
+    )
     for load in LOADS:
         samples = [repeat.at(load) for repeat in repeats]
 
@@ -312,9 +309,7 @@ def _table_of_loads(work: Work, repeats: Sequence[Repeat]) -> Table:
 
 
 def _table_of_goals(results: Sequence[tuple[Work, Goal, list[float]]]) -> Table:
-    table = _table("")
-    for heading in ("median", "range", "target", ""):
-        table.add_column(heading, justify="right")
+    table = make_table("", ["median", "range", "target", ""])
     for work, goal, values in results:
         median = statistics.median(values)
         table.add_row(
@@ -324,12 +319,6 @@ def _table_of_goals(results: Sequence[tuple[Work, Goal, list[float]]]) -> Table:
             f"{'>=' if goal.is_least else '<='} {goal.limit:.2f}",
             "[green]reached[/]" if goal.is_reached(median) else "[red]missed[/]",
         )
-    return table
-
-
-def _table(heading: str) -> Table:
-    table = Table(box=box.SIMPLE, padding=(0, 1, 0, 0))
-    table.add_column(heading, no_wrap=True)
     return table
 
 
@@ -347,7 +336,4 @@ def _finite(value: Any) -> Any:
 
 
 if __name__ == "__main__":
-    try:
-        typer.run(main)
-    except BenchmarkError as error:
-        sys.exit(f"error: {error}")
+    run(main)

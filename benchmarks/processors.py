@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from headgate.benchmarks.errors import BenchmarkError
 
 #: CPUCLOCK_SCHED, in the low bits of a clock's id.
 _SCHEDULER_CLOCK = 2
 
 
 def split_processors() -> tuple[set[int], set[int]]:
-    """Return one processor for the server, and the others for the load generator; both get a single one there is."""
+    """Return one processor for the server, and the others for the load generator; both get a single one there is.
+
+    Raises:
+        BenchmarkError: this is not Linux.
+    """
+    if sys.platform != "linux":
+        raise BenchmarkError(f"the benchmarks read /proc, as Linux has it; this is {sys.platform}")
     *others, last = sorted(os.sched_getaffinity(0))
     return {last}, set(others) or {last}
 

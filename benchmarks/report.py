@@ -7,22 +7,22 @@ from dataclasses import asdict
 from itertools import groupby
 from typing import Any
 
-from rich import box
 from rich.console import Console
 from rich.table import Table
 
 from headgate.benchmarks.goals import Ratio
-from headgate.benchmarks.load import SATURATED
-from headgate.benchmarks.suite import Row, Settings
+from headgate.benchmarks.load import SATURATED, Row
+from headgate.benchmarks.machine import hardware, software
+from headgate.benchmarks.suite import Settings
+from headgate.benchmarks.tables import make_table
 
 _QUANTITIES = ("requests_per_s", "p50_us", "p99_us", "cpu_us", "server_busy", "load_busy")
 
 
 def print_report(console: Console, machine: dict[str, Any], rows: Sequence[Row], ratios: Sequence[Ratio]) -> None:
     """Print the tables."""
-    versions = ", ".join(f"{package} {version}" for package, version in machine["versions"].items())
-    console.print(f"{machine['cpu']}, {machine['processors']} processors, load average {machine['load_average_1min']}")
-    console.print(f"Python {machine['python']}, {versions}")
+    console.print(hardware(machine))
+    console.print(software(machine))
     console.print(_table_of_rows(rows))
     console.print(
         f"Medians of {len(rows[0].samples)}. At: requests in flight. CPU: the server's, for each request. "
@@ -62,9 +62,7 @@ def to_json(
 
 
 def _table_of_rows(rows: Sequence[Row]) -> Table:
-    table = _table("call")
-    for heading in ("at", "requests/s", "p50 µs", "p99 µs", "CPU µs", "server", "load"):
-        table.add_column(heading, justify="right")
+    table = make_table("call", ["at", "requests/s", "p50 µs", "p99 µs", "CPU µs", "server", "load"])
     for server, rows_of_server in groupby(rows, lambda row: row.server):
         table.add_row(f"[bold]{server}")
         for call, rows_of_call in groupby(rows_of_server, lambda row: row.call):
@@ -83,9 +81,7 @@ def _table_of_rows(rows: Sequence[Row]) -> Table:
 
 
 def _table_of_ratios(ratios: Sequence[Ratio]) -> Table:
-    table = _table("ratio")
-    for heading in ("median", "range", "target", ""):
-        table.add_column(heading, justify="right")
+    table = make_table("ratio", ["median", "range", "target", ""])
     for ratio in ratios:
         table.add_row(
             ratio.goal.name,
@@ -94,11 +90,4 @@ def _table_of_ratios(ratios: Sequence[Ratio]) -> Table:
             f"<= {ratio.goal.at_most:.2f}",
             "[green]reached[/]" if ratio.is_reached else "[red]missed[/]",
         )
-    return table
-
-
-def _table(heading: str) -> Table:
-    """Start a table that stays within 80 columns."""
-    table = Table(box=box.SIMPLE, padding=(0, 1, 0, 0))
-    table.add_column(heading, no_wrap=True)
     return table

@@ -10,31 +10,30 @@ import itertools
 import json
 import os
 import statistics
-import sys
 import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from types import TracebackType
 from typing import Annotated, Any, Self
 
 import typer
-from rich import box
 from rich.console import Console
 from rich.table import Table
 
 from headgate.benchmarks.address import Address
+from headgate.benchmarks.command import JsonFile, run
 from headgate.benchmarks.errors import BenchmarkError
 from headgate.benchmarks.generator import ClosedLoop, LoadGenerator, OpenLoop
 from headgate.benchmarks.headers import status_name
 from headgate.benchmarks.http2 import Call
-from headgate.benchmarks.machine import describe_machine
+from headgate.benchmarks.machine import describe_machine, hardware
 from headgate.benchmarks.model_calls import ModelCalls
 from headgate.benchmarks.resources import Resources, Sampler, processor_idle_s
 from headgate.benchmarks.schedule import Phase
+from headgate.benchmarks.tables import make_table
 from headgate.benchmarks.tally import Tally
 from headgate.benchmarks.workloads import make_call, serving
 
@@ -212,9 +211,7 @@ class Soak:
 
 def main(
     minutes: Annotated[float, typer.Option(help="How long.", min=0.5)] = 10.0,
-    json_file: Annotated[
-        Path | None, typer.Option("--json", help="Write all figures to this file.", dir_okay=False, show_default=False)
-    ] = None,
+    json_file: JsonFile = None,
 ) -> None:
     """Keep a server at 80 % of what it can do, and compare its memory at the end with that after a tenth of the time.
 
@@ -249,7 +246,7 @@ def main(
     growth = Growth.of(samples)
     cancelled = sum(canceller.count for canceller in soak.cancellers)
     is_reached = growth.memory <= _MOST_GROWTH
-    console.print(f"{machine['cpu']}, {machine['processors']} processors, load average {machine['load_average_1min']}")
+    console.print(hardware(machine))
     console.print(_table_of_traffic(soak))
     console.print(
         f"{cancelled:,} more were cancelled. The server's processor was busy for {statistics.median(busy):.0%} of the "
@@ -292,9 +289,7 @@ def _counts(tally: Tally) -> dict[str, Any]:
 
 
 def _table_of_traffic(soak: Soak) -> Table:
-    table = _table("traffic")
-    for heading in ("can do/s", "share", "requests", "OK", "p99 ms"):
-        table.add_column(heading, justify="right")
+    table = make_table("traffic", ["can do/s", "share", "requests", "OK", "p99 ms"])
     table.add_column("failed")
     for traffic in TRAFFIC:
         tally = soak.seen[traffic.name]
@@ -311,9 +306,7 @@ def _table_of_traffic(soak: Soak) -> Table:
 
 
 def _table_of_growth(growth: Growth) -> Table:
-    table = _table("the server holds")
-    for heading in ("settled", "at the end"):
-        table.add_column(heading, justify="right")
+    table = make_table("the server holds", ["settled", "at the end"])
     both = growth.settled, growth.ended
     table.add_row("MiB, resident", *(f"{each.resident_bytes / 2**20:.1f}" for each in both))
     table.add_row("descriptors", *(str(each.descriptors) for each in both))
@@ -321,14 +314,5 @@ def _table_of_growth(growth: Growth) -> Table:
     return table
 
 
-def _table(heading: str) -> Table:
-    table = Table(box=box.SIMPLE, padding=(0, 1, 0, 0))
-    table.add_column(heading, no_wrap=True)
-    return table
-
-
 if __name__ == "__main__":
-    try:
-        typer.run(main)
-    except BenchmarkError as error:
-        sys.exit(f"error: {error}")
+    run(main)

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import multiprocessing
 import signal
-import statistics
 import tempfile
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import grpc
 
 from headgate.benchmarks.calls import MODEL, Case, cases
 from headgate.benchmarks.errors import BenchmarkError
-from headgate.benchmarks.load import Sample, Target, run_load
+from headgate.benchmarks.load import Row, Target, run_load
 from headgate.benchmarks.models import write_mlp
 from headgate.benchmarks.processors import running_on, split_processors
 from headgate.benchmarks.servers import RunningServer, running
@@ -39,21 +38,6 @@ class Settings:
     seconds: float
     repeat: int
     warmup_s: float = 0.2
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """All measurements of one call with as many requests in flight, one a repeat."""
-
-    server: str
-    call: str
-    concurrency: int
-    samples: list[Sample] = field(default_factory=list)
-
-    def median(self, quantity: str) -> float:
-        """Return the median of an attribute of the samples."""
-        values: list[float] = [getattr(sample, quantity) for sample in self.samples]
-        return statistics.median(values)
 
 
 def measure(settings: Settings, on_progress: Callable[[int, int, str], None]) -> list[Row]:

@@ -12,6 +12,7 @@ from typing import Annotated
 
 import typer
 
+from headgate.benchmarks.command import run
 from headgate.benchmarks.coverage.outcome import Outcome, Result
 from headgate.benchmarks.coverage.report import page
 from headgate.benchmarks.coverage.run import Settings, run_matrix
@@ -91,7 +92,4 @@ def _line(result: Result) -> str:
 
 
 if __name__ == "__main__":
-    try:
-        typer.run(main)
-    except BenchmarkError as error:
-        sys.exit(f"error: {error}")
+    run(main)

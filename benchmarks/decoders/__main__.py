@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from importlib import import_module
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from headgate.benchmarks import pages
+from headgate.benchmarks.command import JsonFile, run
 from headgate.benchmarks.decoders.case import Case
 from headgate.benchmarks.decoders.report import page, table, to_json
 from headgate.benchmarks.decoders.timing import measure
@@ -20,22 +20,19 @@ from headgate.benchmarks.processors import running_on
 
 # Detection first: of its rivals PyTorch has to be imported before TensorFlow, or LLVM ends the process.
 _SUBJECTS = ("detection", "classification", "ctc")
-_RESULTS = Path("benchmarks/results")
 
 
 def main(
     only: Annotated[str | None, typer.Option(help="Cases whose name holds this.", show_default=False)] = None,
     seconds: Annotated[float, typer.Option(help="How long each contender is timed.", min=0.001)] = 1.0,
-    json_file: Annotated[
-        Path | None, typer.Option("--json", help="Write all figures to this file.", dir_okay=False, show_default=False)
-    ] = None,
+    json_file: JsonFile = None,
     write: Annotated[bool, typer.Option("--write", help="Write the tables to benchmarks/results.")] = False,
 ) -> None:
     """Time each decoder beside its floors and what people use. Give the machine nothing else to do."""
     if write and only is not None:
         raise BenchmarkError("--write is for a run of all cases; leave out --only")
-    if write and not _RESULTS.is_dir():
-        raise BenchmarkError(f"there is no folder {_RESULTS} here; run from the root of headgate's repository")
+    if write:
+        pages.check_folder()
     machine = describe_machine()
     # Threads, such as TensorFlow's, keep to where they were started.
     with running_on({max(os.sched_getaffinity(0))}):
@@ -47,11 +44,7 @@ def main(
     if json_file is not None:
         json_file.write_text(json.dumps(to_json(machine, timings), indent=1) + "\n")
     if write:
-        from headgate.benchmarks.peers.report import slug
-
-        file = _RESULTS / f"{machine['date'][:10]}-{slug(machine['cpu'])}-decoders.md"
-        file.write_text(page(machine, timings))
-        print(f"wrote {file}")
+        pages.write(machine, "decoders", page(machine, timings))
 
 
 def _cases(only: str | None) -> list[Case]:
@@ -64,7 +57,4 @@ def _cases(only: str | None) -> list[Case]:
 
 
 if __name__ == "__main__":
-    try:
-        typer.run(main)
-    except BenchmarkError as error:
-        sys.exit(f"error: {error}")
+    run(main)

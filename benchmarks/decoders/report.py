@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from headgate.benchmarks.decoders.timing import Timing
+from headgate.benchmarks.machine import software
 
 _NOTES = """\
 Calls in one process on one processor, the contenders of a case in turn: their median time, and that of the fastest
@@ -16,10 +17,9 @@ decoder in the same round, by medians: its time as a multiple of headgate's, and
 
 def page(machine: dict[str, Any], timings: Sequence[Timing]) -> str:
     """Return a page of Markdown with a table for each case."""
-    versions = ", ".join(f"{package} {version}" for package, version in machine["versions"].items())
     opening = [
         "# Decoders beside their floors and what people use\n",
-        f"{machine['cpu']}, {machine['date']}, Python {machine['python']}, {versions}\n",
+        f"{machine['cpu']}, {machine['date']}, {software(machine)}\n",
         _NOTES,
     ]
     return "\n".join([*opening, *(line for timing in timings for line in table(timing))])

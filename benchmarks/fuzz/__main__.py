@@ -10,15 +10,16 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from headgate.benchmarks.command import JsonFile, run
 from headgate.benchmarks.errors import BenchmarkError
 from headgate.benchmarks.fuzz.bystander import latency_s
 from headgate.benchmarks.fuzz.campaign import Campaign
 from headgate.benchmarks.fuzz.report import Report, to_json
-from headgate.benchmarks.machine import describe_machine
+from headgate.benchmarks.machine import describe_machine, hardware
+from headgate.benchmarks.tables import make_table
 
 #: When everything has happened once, the server may come to hold so much more: one request of the largest size, which
 #: its allocator may keep.
@@ -38,10 +39,7 @@ _MOST_CPU = 1.5
 def main(
     inputs: Annotated[int, typer.Option(help="How many, about.", min=1000)] = 100_000,
     seed: Annotated[int, typer.Option(help="The same inputs for the same number.")] = 0,
-    json_file: Annotated[
-        Path | None,
-        typer.Option("--json", help="Write all figures and faults to this file.", dir_okay=False, show_default=False),
-    ] = None,
+    json_file: JsonFile = None,
 ) -> None:
     """Send bad input of all kinds to servers, and see what they and a client of good requests make of it.
 
@@ -56,7 +54,7 @@ def main(
         campaign = Campaign(inputs, seed, Path(folder), lambda text: progress.print(f"[dim]{text}"))
         report = campaign.run()
     report.faults += [*_growth(report), *_costs(report)]
-    console.print(f"{machine['cpu']}, {machine['processors']} processors, load average {machine['load_average_1min']}")
+    console.print(hardware(machine))
     console.print(_table(report))
     console.print(f"{report.inputs:,} inputs; the slowest call took {report.slowest_s:.2f} s. Ends of calls:")
     console.print(", ".join(f"{count:,} {code}" for code, count in report.codes.most_common()))
@@ -96,10 +94,10 @@ def _costs(report: Report) -> list[str]:
 
 def _table(report: Report) -> Table:
     """Make a table: what the bystander saw, and what the server took, of each attack and of as many good requests."""
-    table = Table(box=box.SIMPLE, padding=(0, 1, 0, 0))
-    table.add_column("attack / as many good requests", no_wrap=True)
-    for heading in ("inputs", "p50 ms", "ratio", "p99 ms", "ratio", "max ms", "CPU s", "ratio"):
-        table.add_column(heading, justify="right", no_wrap=True)
+    table = make_table(
+        "attack / as many good requests",
+        ["inputs", "p50 ms", "ratio", "p99 ms", "ratio", "max ms", "CPU s", "ratio"],
+    )
     for phase in report.phases:
         p50, p99, most = (
             [latency_s(load.sightings, percentile) * 1e3 for load in (phase.bad, phase.good)]
@@ -125,7 +123,4 @@ def _compared(pair: Sequence[float], digits: int = 1, least: float = 0.0) -> tup
 
 
 if __name__ == "__main__":
-    try:
-        typer.run(main)
-    except BenchmarkError as error:
-        sys.exit(f"error: {error}")
+    run(main)

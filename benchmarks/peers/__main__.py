@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import signal
-import sys
 import tempfile
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import TimeElapsedColumn
 
+from headgate.benchmarks.command import progress_bar, run
 from headgate.benchmarks.errors import BenchmarkError
 from headgate.benchmarks.machine import describe_machine
+from headgate.benchmarks.pages import FOLDER
 from headgate.benchmarks.peers.catalog import PEERS
 from headgate.benchmarks.peers.measurement import measure
 from headgate.benchmarks.peers.report import write_report
@@ -46,8 +46,6 @@ def main(
     Environments that are missing are made first, which downloads a gigabyte and takes some minutes. Every server runs
     on one processor, the load generator on the others. Give the machine nothing else to do.
     """
-    if sys.platform != "linux":
-        raise BenchmarkError(f"the benchmarks read CPU times as Linux keeps them; this is {sys.platform}")
     # So that servers are ended then too.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     chosen = _choose("peers", only, [peer.name for peer in PEERS])
@@ -55,19 +53,13 @@ def main(
     names = _choose("models", models, list(MODELS))
     settings = Settings(seconds or (1.0 if quick else 2.0), repeat or (1 if quick else 3), _WARMUP_S)
     machine = describe_machine()
-    columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
     with (
         tempfile.TemporaryDirectory(prefix="headgate-peers-") as directory,
-        Progress(*columns, console=Console(stderr=True), transient=True, refresh_per_second=2) as progress,
+        progress_bar(TimeElapsedColumn(), "") as show,
     ):
         workloads = {name: make_workload(name, Path(directory)) for name in names}
-        task = progress.add_task("", total=None)
-
-        def show(done: int, total: int, description: str) -> None:
-            progress.update(task, completed=done, total=total, description=description)
-
         outcome = measure(peers, workloads, CONCURRENCIES, settings, cache, show)
-    folder = results or (cache if quick else Path("benchmarks/results"))
+    folder = results or (cache if quick else FOLDER)
     print(f"wrote {write_report(folder, machine, settings, peers, outcome)}")
 
 
@@ -81,7 +73,4 @@ def _choose(what: str, names: str | None, known: list[str]) -> list[str]:
 
 
 if __name__ == "__main__":
-    try:
-        typer.run(main)
-    except BenchmarkError as error:
-        sys.exit(f"error: {error}")
+    run(main)

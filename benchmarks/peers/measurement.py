@@ -11,12 +11,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from headgate.benchmarks.errors import BenchmarkError
-from headgate.benchmarks.load import Sample, Target, run_load
+from headgate.benchmarks.load import Row, Sample, Target, run_load
 from headgate.benchmarks.peers.alone import run_alone
 from headgate.benchmarks.peers.catalog import Peer
 from headgate.benchmarks.peers.workload import Workload, ask
 from headgate.benchmarks.processors import running_on, split_processors
-from headgate.benchmarks.suite import Row, Settings
+from headgate.benchmarks.suite import Settings
 
 #: The name of onnxruntime without a server, which stands beside those of peers.
 ALONE = "onnxruntime"

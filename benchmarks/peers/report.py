@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
@@ -12,10 +11,13 @@ from typing import Any
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
 
+from headgate.benchmarks.load import Row
+from headgate.benchmarks.machine import software
+from headgate.benchmarks.pages import day_and_processor
 from headgate.benchmarks.peers.catalog import Peer
 from headgate.benchmarks.peers.measurement import ALONE, Outcome
 from headgate.benchmarks.report import is_load_saturated
-from headgate.benchmarks.suite import Row, Settings
+from headgate.benchmarks.suite import Settings
 
 _TITLES = {
     "mlp": "MLP 10-64-64-3: next to nothing to compute",
@@ -50,22 +52,12 @@ def write_report(
 ) -> Path:
     """Write `<date>-<cpu>.md`, and a plot of that name, into a folder; return the page's path."""
     folder.mkdir(parents=True, exist_ok=True)
-    page = folder / f"{machine['date'][:10]}-{slug(machine['cpu'])}.md"
+    page = folder / f"{day_and_processor(machine)}.md"
     plot = page.with_suffix(".png")
     titles = {peer.name: peer.title for peer in peers} | {ALONE: "onnxruntime alone"}
     _plot(plot, titles, outcome.rows)
     page.write_text("\n".join(_page(plot.name, machine, settings, peers, titles, outcome)))
     return page
-
-
-def slug(cpu: str) -> str:
-    """Return the name of a processor as it may stand in a file's.
-
-    >>> slug("Intel(R) Xeon(R) Processor @ 2.80GHz")
-    'intel-xeon-2.80ghz'
-    """
-    words = re.sub(r"\((R|TM)\)|\b(Processor|CPU)\b|@", " ", cpu, flags=re.IGNORECASE)
-    return "-".join(re.findall(r"[a-z0-9.]+", words.lower()))
 
 
 def _page(
@@ -76,7 +68,6 @@ def _page(
     titles: Mapping[str, str],
     outcome: Outcome,
 ) -> Iterator[str]:
-    versions = ", ".join(f"{package} {version}" for package, version in machine["versions"].items())
     yield "# headgate beside other model servers\n"
     yield (
         f"{machine['date']}, {machine['cpu']}, {machine['processors']} processors, load average "
@@ -92,7 +83,7 @@ def _page(
         yield from _table(list(rows), titles)
         yield ""
     yield "## Settings and versions\n"
-    yield f"- **headgate** and the load generator: Python {machine['python']}, {versions}"
+    yield f"- **headgate** and the load generator: {software(machine)}"
     for peer in peers:
         installed = f" ({', '.join(peer.versions)})" if peer.versions else ""
         yield f"- **{peer.title}**, {peer.protocol}: {peer.settings}{installed}"

@@ -1,9 +1,17 @@
+import socket
+
 import pytest
 
 from headgate.server.transport import Method, MethodKind, TransportOptions
 from headgate.server.transport.completion_queue import CompletionQueueTransport
 
 UNARY, STREAM = "/test.Service/Unary", "/test.Service/Stream"
+
+
+@pytest.fixture(scope="module")
+def listener():
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        yield listener
 
 
 @pytest.fixture

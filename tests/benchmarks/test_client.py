@@ -1,8 +1,10 @@
 import os
+from pathlib import Path
 
 import pytest
 
 from headgate.benchmarks import client as benchmark
+from headgate.benchmarks import pages
 from headgate.benchmarks.errors import BenchmarkError
 from headgate.benchmarks.load import Sample
 
@@ -15,7 +17,7 @@ def few(monkeypatch):
 
 
 def test_all_ways_are_measured_and_written(few, monkeypatch, tmp_path, capsys):
-    monkeypatch.setattr(benchmark, "_RESULTS", tmp_path)
+    monkeypatch.setattr(pages, "FOLDER", tmp_path)
     processors = os.sched_getaffinity(0)
     benchmark.main(0.3, 2, write=True)
     assert os.sched_getaffinity(0) == processors
@@ -40,7 +42,7 @@ def test_a_window_without_answers():
 
 
 def test_a_folder_that_is_not_there_is_noticed_at_once(monkeypatch):
-    monkeypatch.setattr(benchmark, "_RESULTS", benchmark.Path("none"))
+    monkeypatch.setattr(pages, "FOLDER", Path("none"))
     monkeypatch.setattr(benchmark, "measure", None)
     with pytest.raises(BenchmarkError, match="there is no folder none here"):
         benchmark.main(1, 1, write=True)

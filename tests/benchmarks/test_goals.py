@@ -1,8 +1,7 @@
 import pytest
 
 from headgate.benchmarks.goals import GOALS, ratios
-from headgate.benchmarks.load import Sample
-from headgate.benchmarks.suite import Row
+from headgate.benchmarks.load import Row, Sample
 
 
 def row(key, cpu_us, p50_us):

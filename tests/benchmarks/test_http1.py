@@ -1,4 +1,3 @@
-import socket
 from contextlib import closing
 
 import pytest
@@ -27,12 +26,6 @@ def receive(connection):
     answered = connection.receive()
     connection._socket.setblocking(False)
     return answered
-
-
-@pytest.fixture(scope="module")
-def listener():
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        yield listener
 
 
 def test_sends_what_a_server_understands(listener):

@@ -52,12 +52,6 @@ def settings(values):
     return frame(SETTINGS, 0, 0, b"".join(key.to_bytes(2) + value.to_bytes(4) for key, value in values.items()))
 
 
-@pytest.fixture(scope="module")
-def listener():
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        yield listener
-
-
 class Peer:
     """A connection, and the server's side of it."""
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from headgate.benchmarks import pages
 from headgate.benchmarks.decoders import __main__ as command
 from headgate.benchmarks.decoders import classification
 from headgate.benchmarks.errors import BenchmarkError
@@ -28,7 +29,7 @@ def test_a_run_prints_and_keeps_all_figures(tmp_path, capsys):
 
 
 def test_all_cases_are_written(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(command, "_RESULTS", tmp_path)
+    monkeypatch.setattr(pages, "FOLDER", tmp_path)
     monkeypatch.setattr(classification, "ROWS", 20)
     monkeypatch.setattr(classification, "find_spec", lambda package: None)
     command.main(None, 0.001, None, write=True)
@@ -40,11 +41,11 @@ def test_all_cases_are_written(tmp_path, monkeypatch, capsys):
 
 
 @pytest.mark.parametrize(
-    ("only", "results", "message"),
+    ("only", "folder", "message"),
     [("ordinal", ".", "leave out --only"), (None, "none", "there is no folder none here")],
 )
-def test_what_cannot_be_written_is_refused_at_once(only, results, message, monkeypatch):
-    monkeypatch.setattr(command, "_RESULTS", Path(results))
+def test_what_cannot_be_written_is_refused_at_once(only, folder, message, monkeypatch):
+    monkeypatch.setattr(pages, "FOLDER", Path(folder))
     monkeypatch.setattr(command, "_cases", None)
     with pytest.raises(BenchmarkError, match=message):
         command.main(only, 0.01, None, write=True)

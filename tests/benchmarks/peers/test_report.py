@@ -1,11 +1,11 @@
 import pytest
 
-from headgate.benchmarks.load import Sample
+from headgate.benchmarks.load import Row, Sample
 from headgate.benchmarks.machine import describe_machine
 from headgate.benchmarks.peers.catalog import PEERS
 from headgate.benchmarks.peers.measurement import ALONE, Outcome
-from headgate.benchmarks.peers.report import slug, write_report
-from headgate.benchmarks.suite import Row, Settings
+from headgate.benchmarks.peers.report import write_report
+from headgate.benchmarks.suite import Settings
 
 MACHINE = describe_machine() | {"date": "2026-11-21T12:00:00+00:00", "cpu": "Intel(R) Xeon(R) Processor @ 2.80GHz"}
 
@@ -67,15 +67,3 @@ def test_headgate_need_not_be_among_them(tmp_path, outcome):
     rows = [row for row in outcome.rows if row.server != "headgate"]
     page = write_report(tmp_path, MACHINE, Settings(2.0, 2), PEERS, Outcome(rows))
     assert "| Mosec | 1 | 550* | 500 to 600 | 1.50 | 2.50 | 350 | 300 to 400 |  | 19% | 95% |" in page.read_text()
-
-
-@pytest.mark.parametrize(
-    ("cpu", "name"),
-    [
-        ("AMD EPYC 7763 64-Core Processor", "amd-epyc-7763-64-core"),
-        ("Intel(R) Core(TM) i7-8700 CPU @ 3.20GHz", "intel-core-i7-8700-3.20ghz"),
-        ("x86_64", "x86-64"),
-    ],
-)
-def test_slug(cpu, name):
-    assert slug(cpu) == name
