@@ -40,7 +40,6 @@ from headgate.v1.columns import BoolArray, FloatArray, MulticlassColumns, TextAr
 
 # Batches are decoded in blocks that stay in a processor's cache.
 _BLOCK_ELEMENTS = 1 << 17
-_LEAST_LOG_ODDS = np.array(np.finfo(np.float32).min, np.float64)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -103,11 +102,11 @@ class MulticlassDecoder(Decoder):
         return output if self.logits else log_probabilities(output)
 
     def log_odds(self, output: FloatArray) -> FloatArray:
-        """Return the log-odds of each label that an output gives, not calibrated: [rows, classes], float32 at least.
+        """Return the log-odds of each label that an output gives, not calibrated: float64 [rows, classes].
 
-        Finite, or NaN in invalid rows.
+        NaN in invalid rows; -inf only where a logit is.
         """
-        return np.maximum(softmax_log_odds(self.as_logits(output)), _LEAST_LOG_ODDS)
+        return softmax_log_odds(self.as_logits(output))
 
     def _rows_together(self, outputs: Sequence[FloatArray]) -> int:
         return _BLOCK_ELEMENTS // len(self.labels) or 1
@@ -152,7 +151,7 @@ class MulticlassDecoder(Decoder):
         """Return calibrated probabilities, float32 [rows, classes], and which rows have an answer; others are NaN."""
         calibrator = self.calibrator
         if calibrator is not None and calibrator.reads_log_odds:
-            return normalized(calibrator(softmax_log_odds(self.as_logits(output))))
+            return normalized(calibrator(self.log_odds(output)))
         if self.logits or self.scale is not None:
             logits = self.as_logits(output)
             if calibrator is None:

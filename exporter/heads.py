@@ -1,6 +1,6 @@
 """The heads of a model: inferred, then corrected by what the user said."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from headgate.decoders import HeadError, decoder_for
@@ -82,7 +82,7 @@ def build_heads(
     elif questions:
         first, *others = questions
         raise HeadInferenceError(questions[first] + (f"; also asked for: {listed(others)}" if others else ""))
-    outputs = {alias: output for output in drafts for alias in traced.aliases[output]}
+    outputs = _by_any_name(traced, drafts)
     outputs |= {draft["name"]: output for output, draft in drafts.items() if "name" in draft}
     for shortcut, value in shortcuts.items():
         if value is not None and not questions:
@@ -106,11 +106,15 @@ def build_heads(
     return heads, notes
 
 
+def _by_any_name(traced: TracedModel, outputs: Collection[str]) -> dict[str, str]:
+    """Return outputs by all names that the model knows them by."""
+    # A layer's name is that of all its outputs, and exported as that of the first.
+    return {alias: output for output in outputs for alias in traced.aliases[output]} | {one: one for one in outputs}
+
+
 def _settings_by_output(traced: TracedModel, settings: Mapping[str, HeadSetting]) -> dict[str, dict[str, Any] | None]:
     """Return what was said of each output: its fields, which name further outputs as they are exported, or None."""
-    outputs = {alias: output for output, aliases in traced.aliases.items() for alias in aliases}
-    # A layer's name is that of all its outputs, and exported as that of the first.
-    outputs |= {output: output for output in traced.aliases}
+    outputs = _by_any_name(traced, traced.aliases)
 
     def resolve(what: str, name: str) -> str:
         if name not in outputs:

@@ -21,8 +21,8 @@
 
 Sigmoids of one unit make binary heads, of several multilabel heads. Everything else is asked for. In particular: a
 linear output judged by a cross-entropy without `from_logits` (the model was trained on something that is no
-probability), a sigmoid judged by a regression loss, and a softmax of one unit. Of pictures judged by a binary
-cross-entropy it cannot be told whether they are masks, heatmaps or reconstructions.
+probability), a sigmoid judged by a regression loss, a softmax of one unit, and several softmaxes in a row. Of pictures
+judged by a binary cross-entropy it cannot be told whether they are masks, heatmaps or reconstructions.
 """
 
 from collections.abc import Mapping, Sequence
@@ -30,7 +30,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from headgate.exporter.losses import Loss
-from headgate.exporter.tracing.graph_nodes import UNIT_LENGTH
+from headgate.exporter.tracing.graph_nodes import RESHAPED_SOFTMAX, UNIT_LENGTH
 from headgate.v1 import ACTIVATION_LINEAR, ACTIVATION_LOGITS, ACTIVATION_PROBABILITIES, Activation
 from headgate.v1.tensors import format_shape
 
@@ -76,6 +76,8 @@ def infer(op: str, shape: Sequence[int], loss: Loss | None) -> Meaning | str:
     """
     if loss and loss.levels and op != "Sigmoid":
         return _quantiles(shape, loss)
+    if op == RESHAPED_SOFTMAX:
+        return "it is a softmax over other units than stand along its last axis"
     if len(shape) > 2:
         return _infer_steps_or_pixels(op, shape, loss)
     units = shape[1] if len(shape) == 2 else 1
@@ -182,7 +184,7 @@ def infer_activation(kind: str, op: str, loss: Loss | None) -> Activation | None
     if kind == "count":
         positive = op in ("Exp", *_POSITIVE_OPS) or (loss is not None and loss.family in ("poisson", "regression"))
         return ACTIVATION_LINEAR if positive else None
-    if op in ("Sigmoid", "Softmax"):
+    if op in ("Sigmoid", "Softmax", RESHAPED_SOFTMAX):
         return ACTIVATION_PROBABILITIES
     if op == "LogSoftmax":
         return None if kind in ("multilabel", "ordinal") else ACTIVATION_LOGITS

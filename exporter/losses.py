@@ -2,11 +2,13 @@
 
 import inspect
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
+
+from headgate.exporter.names import path_name
 
 Family = Literal["binary", "categorical", "overlap", "ctc", "regression", "quantile", "poisson", "similarity", "other"]
 
@@ -63,17 +65,32 @@ def losses_of(model: Any, aliases: Sequence[set[str]]) -> list[Loss | None]:
 
     Args:
         model: a Keras model; its `loss` is one loss for all outputs, a sequence in the order of the outputs, or a
-            mapping by name of output.
+            mapping by name of output; or sequences and mappings in each other, as its outputs are.
         aliases: for each output the names that Keras knows it by.
     """
+    import keras
+
     loss = getattr(model, "loss", None)
     if isinstance(loss, Mapping):
-        found = [next((loss[name] for name in sorted(names) if name in loss), None) for names in aliases]
+        found = _by_name(keras.tree.flatten_with_path(loss), aliases)
     elif isinstance(loss, list | tuple):
-        found = [*loss, *[None] * len(aliases)][: len(aliases)]
+        found = [*keras.tree.flatten(loss), *[None] * len(aliases)][: len(aliases)]
     else:
         found = [loss] * len(aliases)
     return [None if one is None else describe_loss(one) for one in found]
+
+
+def _by_name(leaves: Iterable[tuple[tuple[Any, ...], Any]], aliases: Sequence[set[str]]) -> list[Any]:
+    """Return the loss of each output, of losses and the paths to them; outputs of one name have theirs in order."""
+    named: dict[str, list[Any]] = {}
+    for path, loss in leaves:
+        named.setdefault(path_name(path), []).append(loss)
+    found = []
+    for names in aliases:
+        losses = next((named[name] for name in sorted(names) if name in named), [None])
+        # The last is for all that follow: a layer may have several outputs.
+        found.append(losses.pop(0) if len(losses) > 1 else losses[0])
+    return found
 
 
 def describe_loss(loss: Any) -> Loss:
@@ -86,7 +103,11 @@ def describe_loss(loss: Any) -> Loss:
     import keras
 
     if isinstance(loss, str):
-        loss = keras.losses.get(loss)
+        try:
+            loss = keras.losses.get(loss)
+        except ValueError:
+            # Keras itself looks names up when it trains.
+            return Loss(loss, "other", False)
     # A function has a name; losses of tf_keras keep from_logits in their configuration only.
     names = [loss.__name__] if hasattr(loss, "__name__") else [_snake_case(cls.__name__) for cls in type(loss).__mro__]
     known = next((name for name in names if name in _FAMILIES), None)

@@ -15,6 +15,15 @@ def clean_name(name: str, fallback: str) -> str:
     return re.sub(r"[^A-Za-z0-9_.-]+", "_", name).strip("_") or fallback
 
 
+def path_name(path: Iterable[object]) -> str:
+    """Return what a place in nested dictionaries and lists is called: by the keys that lead to it.
+
+    >>> path_name(("boxes", 0, "scores")), path_name((1,))
+    ('boxes_scores', '')
+    """
+    return "_".join(part for part in path if isinstance(part, str))
+
+
 def unique_names(names: Iterable[str], taken: Iterable[str] = ()) -> list[str]:
     """Number the names that came before, or are taken.
 

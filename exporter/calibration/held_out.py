@@ -20,6 +20,8 @@ HeldOutArrays = (
     tuple[ArrayLike | Mapping[str, ArrayLike], ArrayLike | Mapping[str, ArrayLike]] | Mapping[str, ArrayLike]
 )
 
+_GREATEST = float(np.finfo(np.float32).max)
+
 
 @dataclass(frozen=True, eq=False)
 class HeldOut:
@@ -45,12 +47,15 @@ class HeldOut:
         return decoder_for(head, self.outputs).decode(self.answers, options)
 
     def log_odds(self, head: Head) -> NDArray[np.float64]:
-        """Return what the decoder of a head with labels makes of the raw outputs first: [rows, labels]."""
+        """Return what the decoder of a head with labels makes of the raw outputs first: [rows, labels].
+
+        Infinite ones, which scikit-learn does not take, become the largest of float32.
+        """
         decoder: Any = decoder_for(head, self.outputs)
         output = self.answers[head.output].astype(np.float64)
         with np.errstate(all="ignore"):
             odds: NDArray[np.float64] = decoder.log_odds(output.reshape(len(output), -1))
-        return odds
+        return odds.clip(-_GREATEST, _GREATEST)
 
     def rows(self, chosen: NDArray[Any]) -> "HeldOut":
         """Return some of the rows."""

@@ -43,16 +43,18 @@ def fit_intervals(head: Head, data: HeldOut, plan: CalibrationPlan, wanted_level
 
 def fit_anomaly(head: Head, data: HeldOut, criterion: str | None) -> None:
     """Calibrate an anomaly head, which is changed, by the rows that are usual: of target 0."""
-    scores = data.decode(head).scores.astype(np.float64)
+    scores = data.decode(head).scores
     sign = -1 if head.anomaly.lower_is_anomalous else 1
     usual = scores[data.targets == 0]
     if not len(usual) or not np.isfinite(usual).all():
         raise CalibrationError(
             "it takes scores of rows that are not anomalous, all finite; give some, and leave infinite ones out"
         )
-    head.anomaly.score_quantiles[:] = np.quantile(usual, _PERCENTS)
+    head.anomaly.score_quantiles[:] = np.quantile(usual.astype(np.float64), _PERCENTS)
     if criterion is None:
         return
+    # scikit-learn takes no infinite scores, such as anomalous rows may have.
+    scores = np.nan_to_num(scores).astype(np.float64)
     if percentage(criterion) is None:
         choice = choose_threshold(sign * scores, data.targets, criterion, highest=np.inf)
     else:

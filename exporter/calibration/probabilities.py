@@ -17,8 +17,6 @@ from headgate.exporter.errors import CalibrationError
 from headgate.v1 import CalibrationMetric, IsotonicCurve, ProbabilityCalibration
 from headgate.v1.columns import FloatArray
 
-METHODS = ("temperature", "platt", "isotonic")
-
 #: Isotonic regression overfits fewer rows, says scikit-learn's user guide.
 ISOTONIC_ROWS = 1000
 #: Rows that are needed at least, and of each label of a multiclass head for more than a temperature to be tried.
@@ -26,6 +24,8 @@ LEAST_ROWS, LEAST_LABEL_ROWS = 20, 10
 #: Of more labels than that, "auto" tries one method only: each takes a fit, or six, a label.
 MOST_LABELS = 100
 _FOLDS = 5
+#: What probabilities of float16 may be beyond 0..1.
+_ROUNDING = 1e-2
 SEED = 0
 
 
@@ -133,8 +133,14 @@ def choose_scaling(
         the metrics of the model's own and of cross-validated probabilities.
 
     Raises:
-        CalibrationError: there are too few rows.
+        CalibrationError: there are too few rows, or what the model gives are no probabilities.
     """
+    least, most = data.probabilities.min(), data.probabilities.max()
+    if least < -_ROUNDING or most > 1 + _ROUNDING:
+        raise CalibrationError(
+            f"the model's probabilities are from {least:.3g} to {most:.3g}; give the head the activation 'logits', if "
+            "that is what they are, or probabilities in 0..1"
+        )
     if method != "none" and len(data.targets) < LEAST_ROWS:
         raise CalibrationError(
             f"{len(data.targets)} rows are too few to calibrate probabilities on; give {LEAST_ROWS} or more, or "
@@ -209,6 +215,16 @@ def _calibrated(scores: FloatArray, classes: NDArray[np.int64], labels: int, met
 
 
 def _fit_multiclass_temperature(data: ModelProbabilities) -> Scaling:
+    if data.targets.shape[1] == 2:
+        # For scikit-learn two labels are one, of which the other is the opposite.
+        of_second = _fit_column(data.column(1), "temperature")
+
+        def predict(other: ModelProbabilities) -> FloatArray:
+            second = of_second.predict(other.column(1))
+            return np.concatenate([1 - second, second], axis=1)
+
+        return Scaling(of_second.message, predict)
+
     def log_probabilities(other: ModelProbabilities) -> FloatArray:
         return -np.logaddexp(0, -other.log_odds)
 

@@ -141,7 +141,7 @@ def costs_in(criterion: str) -> tuple[float, float] | None:
 
 
 def choose_percentile(scores: FloatArray, targets: NDArray[np.int64] | BoolArray, criterion: str) -> ThresholdChoice:
-    """Choose the threshold of "percentile:99": the lowest score of a usual row that so many of them do not exceed.
+    """Choose the threshold of "percentile:99": the lowest score of a usual row that so many others do not exceed.
 
     Args:
         scores: [rows], of which higher means anomalous.

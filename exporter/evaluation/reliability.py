@@ -36,14 +36,15 @@ def reliability(probabilities: FloatArray, is_true: BoolArray, bins: int = BINS)
     """Return how often predictions came true.
 
     Args:
-        probabilities: [predictions], in 0..1: of the positive label, or of the label that was decided for.
+        probabilities: [predictions], finite: of the positive label, or of the label that was decided for.
         is_true: [predictions].
-        bins: how many; bin i holds i / bins <= probability < (i + 1) / bins, the last one 1 too.
+        bins: how many; bin i holds i / bins <= probability < (i + 1) / bins, the last one 1 too;
+            what is not in 0..1 counts in the first or the last one.
 
     >>> round(reliability(np.array([0.9, 0.9]), np.array([True, False])).expected_calibration_error, 6)
     0.4
     """
-    chosen = np.minimum((probabilities * bins).astype(np.int64), bins - 1)
+    chosen = (probabilities * bins).clip(0, bins - 1).astype(np.int64)
     counts = np.bincount(chosen, minlength=bins)
     filled = counts > 0
     sums = np.bincount(chosen, probabilities, bins), np.bincount(chosen, is_true, bins)

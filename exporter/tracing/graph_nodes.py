@@ -12,6 +12,8 @@ _CALL_OPS = ("PartitionedCall", "StatefulPartitionedCall")
 _NAMES = {MARK: "LSTM, GRU or SimpleRNN"}
 #: What `GraphNodes.last_op` calls the operations that divide a vector by its length.
 UNIT_LENGTH = "division by the vector's length"
+#: What it calls a softmax whose units do not stand along the tensor's last axis, such as several in a row.
+RESHAPED_SOFTMAX = "reshaped softmax"
 
 
 class GraphNodes:
@@ -48,8 +50,13 @@ class GraphNodes:
                         results = self._functions[called.name].ret.values()
                         pending += [(self._bodies[called.name], result) for result in results]
 
-    def last_op(self, tensor: str) -> str:
-        """Return the type of the op that computes a tensor of the graph, past those that only pass values on."""
+    def last_op(self, tensor: str, units: int) -> str:
+        """Return the type of the op that computes a tensor of the graph, past those that only pass values on.
+
+        Args:
+            tensor: its name.
+            units: the size of its last axis; -1 where that is free.
+        """
         nodes = self._nodes
         # How to go on from the arguments of a function: the node that calls it, and the nodes around that.
         callers: list[tuple[Any, Sequence[str], dict[str, Any]]] = []
@@ -69,6 +76,8 @@ class GraphNodes:
                 tensor = node.input[int(index) if node.op == "IdentityN" else 0]
             elif _has_unit_length(node, nodes):
                 return UNIT_LENGTH
+            elif node.op in ("Softmax", "LogSoftmax") and _last_size(node) not in (None, units):
+                return RESHAPED_SOFTMAX
             else:
                 return _NAMES.get(node.op, str(node.op))
 
@@ -88,6 +97,13 @@ def _has_unit_length(node: Any, nodes: Mapping[str, Any]) -> bool:
         length = inner.input[0]
     square = nodes.get(_node_name(length))
     return square is not None and square.op in ("Square", "Mul") and set(square.input) == {vector}
+
+
+def _last_size(node: Any) -> int | None:
+    """Return the size of the last axis of what a node gives; None where that is not known."""
+    shapes = node.attr["_output_shapes"].list.shape if "_output_shapes" in node.attr else ()
+    size = shapes[0].dim[-1].size if shapes and shapes[0].dim else -1
+    return size if size >= 0 else None
 
 
 def _node_name(tensor: str) -> str:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from headgate.exporter.conversion.graph_names import innermost_layer
 from headgate.exporter.conversion.large_weights import LARGE_BYTES, large_variables, replaced
 from headgate.exporter.errors import ConversionError, HeadInferenceError, ModelLoadError, reason_of
-from headgate.exporter.names import clean_name, unique_names
+from headgate.exporter.names import clean_name, path_name, unique_names
 from headgate.exporter.reconstruction import Reconstruction, replace_by_errors
 from headgate.exporter.sources.entry_points import EntryPoint, Examples, entry_point_of
 from headgate.exporter.tracing.graph_nodes import GraphNodes
@@ -64,7 +64,7 @@ class TracedModel:
     @cached_property
     def nodes(self) -> GraphNodes:
         """The nodes of `function`."""
-        return GraphNodes(self.function.graph.as_graph_def())
+        return GraphNodes(self.function.graph.as_graph_def(add_shapes=True))
 
     @property
     def variables(self) -> list[Any]:
@@ -88,8 +88,8 @@ class TracedModel:
 
     def last_op(self, output: str) -> str:
         """Return the type of the TensorFlow op that computes an output, past those that only pass values on."""
-        index = next(i for i, spec in enumerate(self.outputs) if spec.name == output)
-        return self.nodes.last_op(self.function.outputs[index].name)
+        index, shape = next((i, spec.shape) for i, spec in enumerate(self.outputs) if spec.name == output)
+        return self.nodes.last_op(self.function.outputs[index].name, shape[-1])
 
 
 def trace(
@@ -215,12 +215,13 @@ def _aliases(paths: Sequence[tuple[Any, ...]], layers: Sequence[str], inputs: It
         inputs: names that are taken.
     """
     layers = layers if len(layers) == len(paths) else [""] * len(paths)
+    keys = [path_name(path) for path in paths]
     aliases: dict[str, set[str]] = {}
-    for path, layer in zip(paths, layers, strict=True):
-        key = "_".join(str(part) for part in path if isinstance(part, str))
+    for key, layer in zip(keys, layers, strict=True):
         fallback = "output" if len(paths) == 1 else f"output_{len(aliases)}"
         [name] = unique_names([clean_name(key or layer or fallback, fallback)], taken=[*inputs, *aliases])
-        aliases[name] = {name, key, layer} - {""}
+        # Keys are what Keras goes by: a layer may be called as the key of another one's output.
+        aliases[name] = {name, key, *({layer} - set(keys))} - {""}
     return aliases
 
 

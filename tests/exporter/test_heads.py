@@ -398,3 +398,22 @@ def test_a_layer_with_several_outputs_is_named_by_its_first(tmp_path):
     report = export_model(model, tmp_path, heads={"gru": None, "gru_1": None}, dry_run=True)
     assert not report.undecided
     assert not report.signature.heads
+
+
+def test_the_name_of_a_layer_is_that_of_its_first_output_for_shortcuts_too(heads_of):
+    x = keras.Input((6, 3), name="x")
+    model = keras.Model(x, keras.layers.LSTM(4, return_state=True, name="lstm")(x))
+    settings = {"lstm": "regression", "lstm_1": "regression", "lstm_2": None}
+    heads = heads_of(model, settings, units={"lstm": "V"})
+    assert [list(head.regression.units) for head in heads] == [["V"], []]
+
+
+def test_a_layer_may_be_called_as_the_key_of_another_output(tmp_path):
+    x = keras.Input((3,), name="x")
+    outputs = {"a": keras.layers.Dense(1, "sigmoid", name="b")(x), "b": keras.layers.Dense(1, name="a")(x)}
+    model = keras.Model(x, outputs)
+    model.compile(loss={"a": "binary_crossentropy", "b": "mse"})
+    report = export_model(model, tmp_path, units={"b": "V"}, threshold={"a": 0.3}, dry_run=True)
+    assert [head.WhichOneof("kind") for head in report.signature.heads] == ["binary", "regression"]
+    assert report.signature.heads[0].binary.threshold == 0.3
+    assert list(report.signature.heads[1].regression.units) == ["V"]

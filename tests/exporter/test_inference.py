@@ -222,3 +222,22 @@ def test_other_divisions_do_not_make_vectors_of_length_1(other, traced):
     x = keras.Input((4,))
     model = traced(keras.Model(x, other(layers.Dense(3)(x))))
     assert model.last_op(model.outputs[0].name) != UNIT_LENGTH
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "kind"),
+    [
+        ((4, 10), (40,), None),
+        ((40,), (4, 10), None),
+        ((1, 40), (40,), "multiclass"),
+        ((40,), (40,), "multiclass"),
+    ],
+)
+@pytest.mark.parametrize("activation", ["softmax", "log_softmax"])
+def test_several_softmaxes_in_a_row_are_not_one(activation, before, after, kind, traced):
+    x = keras.Input((3,))
+    scores = layers.Activation(activation)(layers.Reshape(before)(layers.Dense(40)(x)))
+    model = traced(keras.Model(x, layers.Reshape(after)(scores)))
+    [output] = model.outputs
+    meaning = infer(model.last_op(output.name), output.shape, describe_loss(CE))
+    assert getattr(meaning, "kind", None) == kind

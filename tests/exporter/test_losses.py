@@ -77,6 +77,7 @@ def huber_at(quantiles):
         (quantile_loss, Loss("quantile_loss", "other", False)),
         (huber_at([0.1, 0.9]), Loss("loss", "other", False)),
         (own_loss, Loss("own_loss", "other", False)),
+        ("no_such_loss", Loss("no_such_loss", "other", False)),
         (functools.partial(own_loss), Loss("partial", "other", False)),
     ],
 )
@@ -97,6 +98,24 @@ def test_losses_are_known_in_every_way_that_keras_takes_them(loss, expected):
 )
 def test_each_output_has_its_own_loss(loss, families, two_heads):
     found = losses_of(two_heads(loss), [{"price"}, {"species", "kind"}])
+    assert [one and one.family for one in found] == families
+
+
+@pytest.mark.parametrize(
+    ("loss", "aliases", "families"),
+    [
+        ([["mse", "bce"], "categorical_crossentropy"], [{"a"}, {"b"}, {"c"}], ["regression", "binary", "categorical"]),
+        ([[None, "bce"], "categorical_crossentropy"], [{"a"}, {"b"}, {"c"}], [None, "binary", "categorical"]),
+        (
+            {"x": ["mse", "bce"], "y": {"z": "categorical_crossentropy"}},
+            [{"x", "a"}, {"x", "b", "x_1"}, {"y_z", "c"}],
+            ["regression", "binary", "categorical"],
+        ),
+        ({"x": "mse", "y": "bce"}, [{"x"}, {"x", "x_1"}, {"y"}], ["regression", "regression", "binary"]),
+    ],
+)
+def test_losses_may_be_nested_as_outputs_are(loss, aliases, families, two_heads):
+    found = losses_of(two_heads(loss), aliases)
     assert [one and one.family for one in found] == families
 
 

@@ -465,6 +465,32 @@ def test_usual_rows_with_finite_scores_are_needed():
             calibrate_head(head_of("anomaly"), held_out(np.array(scores)[:, None], targets), CalibrationPlan())
 
 
+@pytest.mark.parametrize("lower_is_anomalous", [False, True])
+def test_anomalous_rows_may_have_infinite_scores(lower_is_anomalous):
+    sign = -1 if lower_is_anomalous else 1
+    data = held_out(sign * np.array([[1], [2], [3], [2.5], [9], [np.inf]]), [0, 0, 0, 1, 1, 1])
+    head = head_of("anomaly", lower_is_anomalous=lower_is_anomalous)
+    fitted, _ = calibrate_head(head, data, CalibrationPlan(), "precision>=1")
+    assert fitted.anomaly.threshold == sign * 6
+    assert decode(fitted, data).anomalous.tolist() == [False, False, False, False, True, True]
+
+
+@pytest.mark.parametrize("method", ["auto", "temperature", "platt", "isotonic"])
+@pytest.mark.parametrize(("kind", "units"), [("binary", 1), ("multiclass", 2), ("multiclass", 3), ("multilabel", 2)])
+def test_logits_may_be_infinite(kind, units, method, rng):
+    logits = rng.normal(0, 4, (400, units))
+    is_true = rng.random((400, units)) < 1 / (1 + np.exp(-logits / 2))
+    logits[0], is_true[0] = -np.inf, False
+    logits[0, -1] = 1 if kind == "multiclass" else -np.inf
+    targets = {"binary": is_true[:, 0], "multilabel": is_true}.get(kind, np.where(is_true, logits, -99).argmax(axis=1))
+    labels = [str(label) for label in range(max(units, 2))]
+    head, data = head_of(kind, "LOGITS", labels=labels), held_out(logits, targets.astype(np.int64))
+    fitted, _ = calibrate_head(head, data, CalibrationPlan(method))
+    assert fitted.calibration.probabilities.method or method == "auto"
+    assert decode(fitted, data).valid.all()
+    assert all(np.isfinite([metric.before, metric.after]).all() for metric in fitted.calibration.metrics)
+
+
 def test_a_standard_deviation_of_zero_makes_no_interval():
     data = held_out(np.stack([np.arange(20), np.zeros(20)], axis=1), np.arange(20)[:, None] + 1)
     head = head_of("mean_variance", spread="SPREAD_STANDARD_DEVIATION")

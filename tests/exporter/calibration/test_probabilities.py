@@ -9,7 +9,6 @@ from sklearn.metrics import brier_score_loss, log_loss
 from headgate.decoders import DecodeOptions, decoder_for
 from headgate.exporter.calibration.metrics import probability_metrics
 from headgate.exporter.calibration.probabilities import (
-    METHODS,
     ModelProbabilities,
     choose_scaling,
     cross_validated,
@@ -18,6 +17,7 @@ from headgate.exporter.calibration.probabilities import (
 from headgate.exporter.errors import CalibrationError
 from headgate.v1 import DataType, Head, ProbabilityCalibration, TensorSpec
 
+METHODS = ("temperature", "platt", "isotonic")
 LABELS = ["a", "b", "c", "d"]
 
 
@@ -98,6 +98,19 @@ def test_the_decoder_gives_what_scikit_learn_gives_for_several_classes(method):
     expected = scikit_learn(scores, classes, method)
     actual = decoded({"multiclass": {"labels": LABELS}}, logits, fit_scaling(data, method))
     np.testing.assert_allclose(actual, expected, atol=2e-3 if method == "isotonic" else 2e-6)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_two_labels_that_exclude_each_other_are_calibrated_as_one(method):
+    data = binary()
+    logits = np.concatenate([np.zeros_like(data.log_odds), data.log_odds], axis=1)
+    both = [np.concatenate([-data.log_odds, data.log_odds], axis=1)]
+    both += [np.concatenate([1 - part, part], axis=1) for part in (data.probabilities, data.targets)]
+    scaling = fit_scaling(ModelProbabilities(*both, exclusive=True, labels=["no", "yes"]), method)
+    actual = decoded({"multiclass": {"labels": ["no", "yes"]}}, logits, scaling)
+    expected = decoded({"binary": {"labels": ["no", "yes"]}}, data.log_odds, fit_scaling(data, method))
+    np.testing.assert_allclose(actual[:, 1], expected, atol=2e-3 if method == "isotonic" else 2e-6)
+    np.testing.assert_allclose(scaling.predict(ModelProbabilities(*both, True, ["no", "yes"])), actual, atol=2e-3)
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -237,6 +250,14 @@ def test_metrics_are_those_of_scikit_learn():
     assert metrics["log_loss"] == pytest.approx(log_loss(data.targets, data.probabilities))
     classes = data.targets.argmax(axis=1)
     assert metrics["brier"] == pytest.approx(brier_score_loss(classes, data.probabilities))
+
+
+@pytest.mark.parametrize("method", ["auto", "none", *METHODS])
+def test_what_is_no_probability_is_refused(method):
+    data = binary(50)
+    logits = ModelProbabilities(data.log_odds, data.log_odds, data.targets, exclusive=False, labels=["yes"])
+    with pytest.raises(CalibrationError, match=r"probabilities are from -.* to .*; give the head the activation"):
+        choose_scaling(logits, method)
 
 
 def test_too_few_rows_are_refused():

@@ -73,3 +73,13 @@ def test_infinite_numbers_improve_nothing(evaluate, kind):
         assert not found.scores.metrics.get(name, np.inf) < finite.scores.metrics.get(name, np.inf)
     if kind == "regression":
         assert found.scores.metrics["r2"] == -np.inf
+
+
+@pytest.mark.parametrize("kind", ["binary", "multiclass", "multilabel"])
+def test_what_is_no_probability_is_measured_all_the_same(evaluate, kind):
+    fields, shape, target = CASES[kind]
+    head = Head(name="it", output="out", activation=ACTIVATION_PROBABILITIES, **{kind: fields})
+    out = np.linspace(-3, 3, 8).reshape(8, *[1] * len(shape)) * np.ones(shape)
+    found = evaluate(head, out, **{name: [value] * 8 for name, value in target.items()})
+    assert found.scores.metrics["brier"] > 1
+    assert "it" in report_of("page", {}, [found])
