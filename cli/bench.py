@@ -35,8 +35,10 @@ _UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0}
 
 def bench(
     model: Annotated[str, typer.Argument(help="The model's name.", show_default=False)],
-    url: Annotated[str, typer.Option(help="The server: host:port or unix:/path.")] = "localhost:8001",
-    version: Annotated[int, typer.Option(min=0, help="The model's version; 0 is the latest.")] = 0,
+    url: Annotated[
+        str, typer.Option(metavar="ADDRESS", help="The server: host:port or unix:/path.")
+    ] = "localhost:8001",
+    version: Annotated[int, typer.Option(metavar="N", min=0, help="The model's version; 0 is the latest.")] = 0,
     concurrency: Annotated[
         str | None,
         typer.Option(
@@ -74,11 +76,19 @@ def bench(
     ] = False,
     seconds: Annotated[
         float,
-        typer.Option(min=0.1, max=_LONGEST_S, help="How long each load is measured.", rich_help_panel=_LOAD),
+        typer.Option(
+            metavar="SECONDS", min=0.1, max=_LONGEST_S, help="How long each load is measured.", rich_help_panel=_LOAD
+        ),
     ] = 10.0,
     warmup: Annotated[
         float,
-        typer.Option(min=0, max=_LONGEST_S, help="Seconds of each load that are not measured.", rich_help_panel=_LOAD),
+        typer.Option(
+            metavar="SECONDS",
+            min=0,
+            max=_LONGEST_S,
+            help="Seconds of each load that are not measured.",
+            rich_help_panel=_LOAD,
+        ),
     ] = 1.0,
     stream: Annotated[
         bool,
@@ -92,7 +102,7 @@ def bench(
             rich_help_panel=_REQUESTS,
         ),
     ] = False,
-    rows: Annotated[int, typer.Option(min=1, help="Rows of each request.", rich_help_panel=_REQUESTS)] = 1,
+    rows: Annotated[int, typer.Option(metavar="N", min=1, help="Rows of each request.", rich_help_panel=_REQUESTS)] = 1,
     inputs: Annotated[
         str | None,
         typer.Option(
@@ -127,6 +137,7 @@ def bench(
     tls_ca: Annotated[
         Path | None,
         typer.Option(
+            metavar="FILE",
             help="TLS: trust these roots (PEM) instead of the system's.",
             show_default=False,
             rich_help_panel=_REQUESTS,
@@ -135,6 +146,7 @@ def bench(
     tls_cert: Annotated[
         Path | None,
         typer.Option(
+            metavar="FILE",
             help="Mutual TLS: the certificate (chain) to show the server, PEM.",
             show_default=False,
             rich_help_panel=_REQUESTS,
@@ -143,17 +155,24 @@ def bench(
     tls_key: Annotated[
         Path | None,
         typer.Option(
-            help="The private key of --tls-cert, PEM, not encrypted.", show_default=False, rich_help_panel=_REQUESTS
+            metavar="FILE",
+            help="The private key of --tls-cert, PEM, not encrypted.",
+            show_default=False,
+            rich_help_panel=_REQUESTS,
         ),
     ] = None,
-    processes: Annotated[int, typer.Option(min=1, help="How many make the load.", rich_help_panel=_GENERATOR)] = 2,
+    processes: Annotated[
+        int, typer.Option(metavar="N", min=1, help="How many processes make the load.", rich_help_panel=_GENERATOR)
+    ] = 2,
     connections: Annotated[
-        int, typer.Option(min=1, help="How many they open together.", rich_help_panel=_GENERATOR)
+        int,
+        typer.Option(metavar="N", min=1, help="How many connections they open together.", rich_help_panel=_GENERATOR),
     ] = 8,
     json_file: Annotated[
         Path | None,
         typer.Option(
             "--json",
+            metavar="FILE",
             help="Write all figures to this file.",
             dir_okay=False,
             show_default=False,
@@ -163,6 +182,7 @@ def bench(
     plot: Annotated[
         Path | None,
         typer.Option(
+            metavar="FILE",
             help="Draw latency against throughput: a .png, .svg or .html file.",
             dir_okay=False,
             show_default=False,

@@ -29,17 +29,23 @@ def evaluate(
         ),
     ],
     head: Annotated[
-        str | None, typer.Option(help="Score this head alone; default: all with targets.", show_default=False)
+        str | None,
+        typer.Option(metavar="HEAD", help="Score this head alone; default: all with targets.", show_default=False),
     ] = None,
     level: Annotated[
         float | None,
         typer.Option(
-            min=0, max=1, help="The level of intervals, or of sets of labels; default: all.", show_default=False
+            metavar="P",
+            min=0,
+            max=1,
+            help="The level of intervals, or of sets of labels; default: all.",
+            show_default=False,
         ),
     ] = None,
     threshold: Annotated[
         float | None,
         typer.Option(
+            metavar="P",
             min=0,
             max=1,
             help="Binary, multilabel, segmentation, detection: instead of the model's own.",
@@ -47,7 +53,8 @@ def evaluate(
         ),
     ] = None,
     batch_size: Annotated[
-        int | None, typer.Option(min=1, help="Rows that run at a time; default: some megabytes.", show_default=False)
+        int | None,
+        typer.Option(metavar="N", min=1, help="Rows that run at a time; default: some megabytes.", show_default=False),
     ] = None,
     report: Annotated[
         Path | None,

@@ -48,7 +48,7 @@ def export(
     ],
     name: Annotated[
         str | None,
-        typer.Option(help="The model's name; default: that of the file.", show_default=False),
+        typer.Option(metavar="NAME", help="The model's name; default: that of the file.", show_default=False),
     ] = None,
     version: Annotated[
         int | None,
@@ -263,7 +263,7 @@ def export(
         typer.Option(
             metavar="CRITERION",
             help="Choose the threshold, one for each label of a multilabel head, by f1, balanced_accuracy, "
-            "precision>=0.9, recall>=0.95 or cost:false_positive=1,false_negative=5, of an anomaly head percentile:99. "
+            "precision>=0.9, recall>=0.95, what errors cost (see above), or of an anomaly head percentile:99. "
             "HEAD=CRITERION, repeated, where several heads have thresholds.",
             show_default=False,
             rich_help_panel=_FITTED,
@@ -324,7 +324,7 @@ def export(
         typer.Option("--verbose", "-v", help="Log what TensorFlow and tf2onnx say.", rich_help_panel=_SHOWN),
     ] = False,
 ) -> None:
-    """Export a Keras model to a model repository, together with what its outputs mean.
+    r"""Export a Keras model to a model repository, together with what its outputs mean.
 
     The file is converted to ONNX, compared with Keras on batches of several
     sizes, and written to <repository>/<name>/<version>/model.onnx, or not at all.
@@ -334,7 +334,8 @@ def export(
       headgate export price.keras models --units EUR --target-scale 88.5
       headgate export scan.keras models --labels organ=@organs.txt --units size=mm
       headgate export review.keras models --pad tokens:1
-      headgate export churn.keras models --calibrate held_out.npz --choose-threshold f1
+      headgate export churn.keras models --calibrate held_out.npz \
+        --choose-threshold cost:false_positive=1,false_negative=5
       headgate export scan.keras models --dry-run --write-heads heads.toml
       headgate export scan.keras models --heads heads.toml
     """
@@ -401,8 +402,11 @@ def export(
         print_table(report, notes, undecided)
     if write_heads:
         # Never over a file that someone may have edited.
-        with write_heads.open("x", encoding="utf-8") as file:
-            file.write(heads_text(report.name, report.signature, undecided))
+        try:
+            with write_heads.open("x", encoding="utf-8") as file:
+                file.write(heads_text(report.name, report.signature, undecided))
+        except FileExistsError as error:
+            raise CommandError(f"{write_heads} is there already and stays as it is; give another name") from error
     elif undecided:
         raise CommandError(next(iter(undecided.values())))
 

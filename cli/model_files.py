@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from headgate.exporter.evaluation.models import ExportedModel
 
 _MODEL_FILE = "model.onnx"
+_KERAS_SUFFIXES = (".keras", ".h5", ".hdf5")
 
 
 def find_model_file(path: Path) -> Path:
@@ -21,6 +22,8 @@ def find_model_file(path: Path) -> Path:
     if not path.exists():
         raise CommandError(f"there is no file or folder {path}")
     if path.is_file():
+        if path.suffix in _KERAS_SUFFIXES:
+            raise CommandError(f"{path} is a Keras file; `headgate export` makes an ONNX file of it")
         return path
     if (path / _MODEL_FILE).is_file():
         return path / _MODEL_FILE
@@ -28,6 +31,11 @@ def find_model_file(path: Path) -> Path:
     # What servers take for versions.
     versions = [int(name) for name in names if re.fullmatch("[1-9][0-9]*", name)]
     if not versions:
+        models = sorted(str(file.parents[1]) for file in path.glob(f"*/*/{_MODEL_FILE}"))
+        if models:
+            raise CommandError(
+                f"{path} is a model repository; give one of its models: {', '.join(dict.fromkeys(models))}"
+            )
         raise CommandError(f"{path} is no model's folder: there is no {path}/<version>/{_MODEL_FILE}")
     return path / str(max(versions)) / _MODEL_FILE
 

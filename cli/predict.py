@@ -1,5 +1,7 @@
 """`headgate predict`: ask a server."""
 
+import os
+import re
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
 
 
 _TLS = "TLS"
+#: What gRPC says where there is no server.
+_NOT_REACHED = re.compile("failed to connect|resolv", re.IGNORECASE)
 
 
 def _tls_option(text: str) -> Any:
@@ -43,38 +47,54 @@ def predict(
             show_default=False,
         ),
     ],
-    url: Annotated[str, typer.Option(help="The server's host and port.")] = "localhost:8001",
-    version: Annotated[int, typer.Option(min=0, help="The model's version; 0 is the latest.")] = 0,
+    url: Annotated[
+        str, typer.Option(metavar="ADDRESS", help="The server: host:port or unix:/path.")
+    ] = "localhost:8001",
+    version: Annotated[int, typer.Option(metavar="N", min=0, help="The model's version; 0 is the latest.")] = 0,
     top_k: Annotated[
-        int, typer.Option(min=0, help="How many labels, texts or boxes a row; 0: as many as the model says.")
+        int,
+        typer.Option(metavar="N", min=0, help="How many labels, texts or boxes a row; 0: as many as the model says."),
     ] = 0,
     threshold: Annotated[
-        float | None, typer.Option(min=0, max=1, help="Instead of the model's own.", show_default=False)
+        float | None,
+        typer.Option(
+            metavar="P",
+            min=0,
+            max=1,
+            help="The threshold of a decision or a score, instead of the model's own.",
+            show_default=False,
+        ),
     ] = None,
     probabilities: Annotated[
-        bool, typer.Option("--probabilities", help="The probabilities of all labels too.")
+        bool, typer.Option("--probabilities", help="Also print the probabilities of all labels.")
     ] = False,
-    entropy: Annotated[bool, typer.Option("--entropy", help="Multiclass: the entropy of each row too.")] = False,
+    entropy: Annotated[bool, typer.Option("--entropy", help="Multiclass: also print the entropy of each row.")] = False,
     margin: Annotated[
-        bool, typer.Option("--margin", help="Multiclass: how far the best label is ahead of the next too.")
+        bool, typer.Option("--margin", help="Multiclass: also print how far the best label is ahead of the next.")
     ] = False,
-    groups: Annotated[bool, typer.Option("--groups", help="The scores of groups of labels too.")] = False,
+    groups: Annotated[
+        bool, typer.Option("--groups", help="Multiclass: also print the scores of groups of labels.")
+    ] = False,
     level: Annotated[
         float | None,
         typer.Option(
+            metavar="P",
             min=0,
             max=1,
-            help="Of intervals, or sets of labels: 0.9. 0: none, else the model's own.",
+            help="The confidence level of intervals or sets of labels, such as 0.9; 0: none of them; default: the "
+            "model's own.",
             show_default=False,
         ),
     ] = None,
     half_precision: Annotated[bool, typer.Option("--half-precision", help="Embeddings as float16.")] = False,
-    masks: Annotated[Masks, typer.Option(help="How segmentation's masks come.")] = Masks.CLASS_MAP,
+    masks: Annotated[
+        Masks, typer.Option(help="Segmentation: a label for each pixel, run lengths, or areas alone.")
+    ] = Masks.CLASS_MAP,
     relative: Annotated[
         bool, typer.Option("--relative", help="Coordinates as fractions of the image's sides, not pixels.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
-    timeout: Annotated[float, typer.Option(min=0, help="Seconds to wait for the server.")] = 30.0,
+    timeout: Annotated[float, typer.Option(metavar="SECONDS", min=0, help="Seconds to wait for the server.")] = 30.0,
     tls: Annotated[bool, typer.Option("--tls", help="Connect over TLS.", rich_help_panel=_TLS)] = False,
     tls_ca: Annotated[
         Path | None, _tls_option("TLS: trust these roots (PEM) instead of those that gRPC brings.")
@@ -99,14 +119,20 @@ def predict(
       cat rows.json | headgate predict iris --url gpu1:8001 --input -
       headgate predict iris --input flowers.csv --url gpu1:8001 --tls-ca ca.pem
 
-    JSON has no infinity and no NaN: null stands for them.
+    In JSON, null stands for answers that are infinite or NaN; inputs may hold
+    NaN and Infinity.
     """
+    # Read when grpc is imported, which otherwise writes lines of its own.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     from headgate.cli.arrays import read_inputs
     from headgate.client import Client, UnavailableError
+    from headgate.client.requests import check_known
 
     try:
         with Client(url, timeout_s=timeout, credentials=_credentials(tls, tls_ca, tls_cert, tls_key)) as client:
-            signature = client.model(model, version).signature
+            described = client.model(model, version)
+            check_known(described, model)
+            signature = described.signature
             predictions = client.predict(
                 model,
                 read_inputs(inputs, signature),
@@ -123,7 +149,8 @@ def predict(
                 relative_coordinates=relative,
             )
     except UnavailableError as error:
-        raise CommandError(f"{url}: {error}") from error
+        hint = f"; --url takes host:port of a server that runs{' with TLS' if tls or tls_ca or tls_cert else ''}"
+        raise CommandError(f"{url}: {error}{hint if _NOT_REACHED.search(str(error)) else ''}") from error
     if as_json:
         answer = {"model": predictions.model, "version": predictions.version, "predictions": predictions.to_dicts()}
         print(json_text(answer))

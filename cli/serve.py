@@ -73,6 +73,7 @@ def serve(
     poll_interval: Annotated[
         float,
         typer.Option(
+            metavar="SECONDS",
             help="Seconds between two looks at the repository (--model-control poll).",
             min=0.1,
             max=_LONGEST_S,
@@ -82,6 +83,7 @@ def serve(
     load_model: Annotated[
         list[str] | None,
         typer.Option(
+            metavar="MODEL",
             help="A model to load at the start (--model-control explicit); '*' for all. Can be given again.",
             show_default=False,
             rich_help_panel="Models",
@@ -90,16 +92,25 @@ def serve(
     host: Annotated[
         str,
         typer.Option(
-            help="The address to listen on; 0.0.0.0 for all, unix:/path for a Unix socket.", rich_help_panel="Network"
+            metavar="ADDRESS",
+            help="The address to listen on; 0.0.0.0 for all, unix:/path for a Unix socket.",
+            rich_help_panel="Network",
         ),
     ] = "127.0.0.1",
     port: Annotated[
         int,
-        typer.Option(help="The port to listen on; 0 for any free one.", min=0, max=65535, rich_help_panel="Network"),
+        typer.Option(
+            metavar="PORT",
+            help="The port to listen on; 0 for any free one.",
+            min=0,
+            max=65535,
+            rich_help_panel="Network",
+        ),
     ] = 8001,
     http_port: Annotated[
         int | None,
         typer.Option(
+            metavar="PORT",
             help="Speak HTTP too, on this port (0 for any free one), by a process of its own: docs/http.md.",
             min=0,
             max=65535,
@@ -109,12 +120,18 @@ def serve(
     ] = None,
     http_host: Annotated[
         str | None,
-        typer.Option(help="The address for HTTP, if not --host.", show_default=False, rich_help_panel="Network"),
+        typer.Option(
+            metavar="ADDRESS",
+            help="The address for HTTP, if not --host.",
+            show_default=False,
+            rich_help_panel="Network",
+        ),
     ] = None,
     http_timeout: Annotated[
         float,
         typer.Option(
-            help="Seconds that an HTTP request may take that does not say (Grpc-Timeout).",
+            metavar="SECONDS",
+            help="Seconds that an HTTP request may take, unless it says how long itself (Grpc-Timeout).",
             min=0.001,
             max=_LONGEST_S,
             rich_help_panel="Network",
@@ -123,11 +140,12 @@ def serve(
     max_message_mb: Annotated[
         int | None,
         typer.Option(
+            metavar="MiB",
             help="The largest request, in MiB; without it four full batches of the model with the largest rows, "
             "at least 16, and 64 where sizes are free.",
             min=1,
             show_default=False,
-            rich_help_panel="Network",
+            rich_help_panel="Connections",
         ),
     ] = None,
     allow_shared_memory: Annotated[
@@ -142,53 +160,65 @@ def serve(
     tls_cert: Annotated[
         Path | None,
         typer.Option(
-            help="Serve over TLS: the server's certificate (chain), PEM.", show_default=False, rich_help_panel="Network"
+            metavar="FILE",
+            help="Serve over TLS: the server's certificate (chain), PEM.",
+            show_default=False,
+            rich_help_panel="TLS",
         ),
     ] = None,
     tls_key: Annotated[
         Path | None,
         typer.Option(
-            help="The private key of --tls-cert, PEM, not encrypted.", show_default=False, rich_help_panel="Network"
+            metavar="FILE",
+            help="The private key of --tls-cert, PEM, not encrypted.",
+            show_default=False,
+            rich_help_panel="TLS",
         ),
     ] = None,
     tls_client_ca: Annotated[
         Path | None,
         typer.Option(
+            metavar="FILE",
             help="Mutual TLS: refuse clients without a certificate from these roots, PEM.",
             show_default=False,
-            rich_help_panel="Network",
+            rich_help_panel="TLS",
         ),
     ] = None,
     compression: Annotated[
         Compression,
-        typer.Option(help="How answers are compressed; requests may be compressed anyway.", rich_help_panel="Network"),
+        typer.Option(
+            help="How answers are compressed; requests may be compressed anyway.", rich_help_panel="Connections"
+        ),
     ] = Compression.NONE,
     max_connection_age: Annotated[
         float,
         typer.Option(
+            metavar="SECONDS",
             help="Seconds after which a client is asked to connect anew, which spreads clients over servers; "
             "inf for never.",
             min=0.001,
-            rich_help_panel="Network",
+            rich_help_panel="Connections",
         ),
     ] = 1800.0,
-    max_concurrent_streams: Annotated[
-        int,
-        typer.Option(
-            help="Calls that a connection may have under way; its client keeps the rest, where their deadlines run. "
-            "0 for any number.",
-            min=0,
-            rich_help_panel="Network",
-        ),
-    ] = 1024,
     connection_grace: Annotated[
         float,
         typer.Option(
+            metavar="SECONDS",
             help="Seconds that calls on such a connection may still take before they are cancelled.",
             min=0,
-            rich_help_panel="Network",
+            rich_help_panel="Connections",
         ),
     ] = math.inf,
+    max_concurrent_streams: Annotated[
+        int,
+        typer.Option(
+            metavar="N",
+            help="Calls that a connection may have under way; its client keeps the rest, where their deadlines run. "
+            "0 for any number.",
+            min=0,
+            rich_help_panel="Connections",
+        ),
+    ] = 1024,
     transport: Annotated[
         TransportName,
         typer.Option(
@@ -199,6 +229,7 @@ def serve(
     workers: Annotated[
         int,
         typer.Option(
+            metavar="N",
             help="Processes that share the port, each with its own copy of the models; 0 for one per processor. "
             "A connection stays with one of them: clients need several to use all.",
             min=0,
@@ -208,6 +239,7 @@ def serve(
     worker_timeout: Annotated[
         float,
         typer.Option(
+            metavar="SECONDS",
             help="Seconds that a process of several (--workers, --http-port) may hang before it is killed and started "
             "again; inf for ever.",
             min=1,
@@ -217,6 +249,7 @@ def serve(
     busy_poll_us: Annotated[
         int,
         typer.Option(
+            metavar="N",
             help="For how long to poll for the next request before going to sleep, in microseconds: single calls are "
             "answered sooner, for a processor kept busy.",
             min=0,
@@ -224,7 +257,10 @@ def serve(
         ),
     ] = 0,
     provider: Annotated[
-        str, typer.Option(help="The onnxruntime provider: cpu, cuda, or a full name.", rich_help_panel="Execution")
+        str,
+        typer.Option(
+            metavar="NAME", help="The onnxruntime provider: cpu, cuda, or a full name.", rich_help_panel="Execution"
+        ),
     ] = "cpu",
     allow_cpu_fallback: Annotated[
         bool,
@@ -237,12 +273,15 @@ def serve(
     execution: Annotated[
         ExecutionMode,
         typer.Option(
-            help="Where batches run; auto measures each model when it is loaded.", rich_help_panel="Execution"
+            help="Where batches run: on the I/O thread (inline), on threads of their own (threads), or as measured for "
+            "each model when it is loaded (auto).",
+            rich_help_panel="Execution",
         ),
     ] = ExecutionMode.AUTO,
     max_batch_size: Annotated[
         int | None,
         typer.Option(
+            metavar="N",
             help="The most rows that are run at once; unless given, as many as a model's own speed makes worth while, "
             "up to 1024.",
             min=1,
@@ -253,18 +292,25 @@ def serve(
     max_queue_size: Annotated[
         int,
         typer.Option(
-            help="The most requests that may wait for a model; more are refused.", min=1, rich_help_panel="Batching"
+            metavar="N",
+            help="The most requests that may wait for a model; more are refused.",
+            min=1,
+            rich_help_panel="Batching",
         ),
     ] = 1024,
     max_queue_delay_us: Annotated[
         int,
         typer.Option(
-            help="How long a batch may wait for more rows, in microseconds.", min=0, rich_help_panel="Batching"
+            metavar="N",
+            help="How long a batch may wait for more rows, in microseconds.",
+            min=0,
+            rich_help_panel="Batching",
         ),
     ] = 0,
     queue_timeout_us: Annotated[
         int,
         typer.Option(
+            metavar="N",
             help="How long a request may wait before it runs, in microseconds, unless it brings a timeout of its own; "
             "0: as long as its client waits.",
             min=0,
@@ -273,18 +319,23 @@ def serve(
     ] = 0,
     drain_timeout: Annotated[
         float,
-        typer.Option(help="Seconds that accepted requests may take to finish after SIGTERM.", min=0, max=_LONGEST_S),
+        typer.Option(
+            metavar="SECONDS",
+            help="Seconds that accepted requests may take to finish after SIGTERM.",
+            min=0,
+            max=_LONGEST_S,
+        ),
     ] = 30.0,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log what the server does.")] = False,
 ) -> None:
     r"""Serve all models of a repository over gRPC.
 
-    The latest version of each model (its config.toml may ask for more) is loaded,
-    warmed up and served to clients of headgate.v1 (typed predictions), of the Open
-    Inference Protocol (raw tensors; Triton's clients work) and of TensorFlow
-    Serving, with health checks and reflection on the same port. SIGTERM and Ctrl-C
-    drain: new requests are refused, accepted ones are finished, and the exit code
-    is 0.
+    The latest version of each model (its config.toml may ask for more) is
+    loaded, warmed up and served to clients of headgate.v1 (typed predictions),
+    of the Open Inference Protocol (raw tensors; Triton's clients work) and of
+    TensorFlow Serving, with health checks and reflection on the same port.
+    SIGTERM and Ctrl-C drain: new requests are refused, accepted ones are
+    finished, and the exit code is 0.
 
       headgate serve models
       headgate serve models --host 0.0.0.0 --port 9000 --provider cuda
@@ -294,7 +345,8 @@ def serve(
       headgate serve models --host unix:/run/headgate.sock
       headgate serve models --host 0.0.0.0 --tls-cert server.pem --tls-key key.pem
 
-    Each model can have settings of its own in models/<model>/config.toml:
+    Each model can have settings of its own in models/<model>/config.toml
+    (docs/settings.md):
 
       \[batching]
       max_batch_size = 32

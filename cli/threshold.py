@@ -38,13 +38,15 @@ def threshold(
     criterion: Annotated[
         str | None,
         typer.Option(
+            metavar="CRITERION",
             help="With DATA: f1, balanced_accuracy, precision>=0.9, recall>=0.95, "
             "cost:false_positive=1,false_negative=5, or of anomalies percentile:99.",
             show_default=False,
         ),
     ] = None,
     value: Annotated[
-        float | None, typer.Option("--set", help="Write this threshold into the model.", show_default=False)
+        float | None,
+        typer.Option("--set", metavar="X", help="Write this threshold into the model.", show_default=False),
     ] = None,
     write: Annotated[
         bool, typer.Option("--write", help="Write what --criterion chooses on DATA into the model.")

@@ -25,7 +25,7 @@ from headgate.client.channel import (
 from headgate.client.errors import HeadgateError, InvalidRequestError, NotFoundError, UnavailableError
 from headgate.client.predictions import Predictions
 from headgate.client.readiness import wait_for_model_async, wait_for_server_async
-from headgate.client.requests import Inputs, Options, build_request, pinned
+from headgate.client.requests import Inputs, Options, build_request, is_known, pinned
 from headgate.client.retries import RetryPolicy
 from headgate.v1 import (
     GetModelRequest,
@@ -213,7 +213,8 @@ class AsyncClient:
         """Return a model's state and what it takes and gives; see `Client.model`."""
         request = GetModelRequest(name=name, version=version)
         response: GetModelResponse = await self._call(self._stub.GetModel, request, timeout_s)
-        self._described[name, version] = response
+        if is_known(response):
+            self._described[name, version] = response
         return response
 
     async def described(self, name: str, version: int = 0, *, timeout_s: float | None = None) -> GetModelResponse:

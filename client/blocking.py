@@ -26,7 +26,7 @@ from headgate.client.channel import (
 from headgate.client.errors import HeadgateError, InvalidRequestError, NotFoundError
 from headgate.client.predictions import Predictions
 from headgate.client.readiness import wait_for_model, wait_for_server
-from headgate.client.requests import Inputs, Options, build_request, pinned
+from headgate.client.requests import Inputs, Options, build_request, is_known, pinned
 from headgate.client.retries import RetryPolicy
 from headgate.v1 import GetModelRequest, GetModelResponse, ListModelsRequest, Model, PredictRequest
 from headgate.v1.prediction_service_pb2_grpc import PredictionServiceStub
@@ -259,7 +259,8 @@ class Client:
         response: GetModelResponse = self._call(
             self._stub.GetModel, GetModelRequest(name=name, version=version), timeout_s
         )
-        self._described[name, version] = response
+        if is_known(response):
+            self._described[name, version] = response
         return response
 
     def described(self, name: str, version: int = 0, *, timeout_s: float | None = None) -> GetModelResponse:

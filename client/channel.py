@@ -21,6 +21,8 @@ DEFAULT_TIMEOUT_S = 30.0
 #: gRPC counts nanoseconds since 1970; what is much longer it takes for a deadline that has passed.
 _LONGEST_TIMEOUT_S = 1e9
 DEFAULT_RETRY = RetryPolicy()
+#: What gRPC says for a server of messages that this will not take later either.
+TOO_LARGE = "SERVER: Received message larger than max"
 #: How many requests of a stream may wait for their answers.
 READ_AHEAD = 64
 
@@ -70,8 +72,7 @@ def error_from_rpc(error: grpc.RpcError, timeout_s: float | None = None) -> Head
     # gRPC's own words where the server said nothing.
     if code is grpc.StatusCode.DEADLINE_EXCEEDED and details == "Deadline Exceeded" and timeout_s is not None:
         return no_answer_error(timeout_s)
-    # gRPC's again: the server will not take it later either.
-    if code is grpc.StatusCode.RESOURCE_EXHAUSTED and "SERVER: Received message larger than max" in (details or ""):
+    if code is grpc.StatusCode.RESOURCE_EXHAUSTED and TOO_LARGE in (details or ""):
         return InvalidRequestError(f"{details}; send fewer rows at a time")
     return error_from_status(code, details)
 

@@ -70,7 +70,7 @@ def wait_for_model(ask: Callable[[float], GetModelResponse], what: str, timeout_
     deadline, seen = time.monotonic() + timeout_s, "no answer"
     while (left_s := deadline - time.monotonic()) > 0:
         try:
-            seen = _state(ask(left_s).model)
+            seen = state_of(ask(left_s).model)
         except DeadlineExceededError:
             break
         except _PASSING as error:
@@ -88,7 +88,7 @@ async def wait_for_model_async(
     deadline, seen = time.monotonic() + timeout_s, "no answer"
     while (left_s := deadline - time.monotonic()) > 0:
         try:
-            seen = _state((await ask(left_s)).model)
+            seen = state_of((await ask(left_s)).model)
         except DeadlineExceededError:
             break
         except _PASSING as error:
@@ -113,7 +113,12 @@ def _status(response: Any) -> str:
     return name
 
 
-def _state(model: Model) -> str:
+def state_of(model: Model) -> str:
+    """Return in words where a version of a model stands, and why.
+
+    >>> state_of(Model(state=Model.STATE_UNAVAILABLE, reason="there is no memory left"))
+    'UNAVAILABLE: there is no memory left'
+    """
     state = Model.State.Name(model.state).removeprefix("STATE_")
     return f"{state}: {model.reason}" if model.reason else state
 

@@ -6,7 +6,8 @@ from typing import Any, Literal, TypedDict
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from headgate.client.errors import InvalidRequestError
+from headgate.client.errors import InvalidRequestError, UnavailableError
+from headgate.client.readiness import state_of
 from headgate.v1 import (
     DataType,
     GetModelResponse,
@@ -93,6 +94,7 @@ def build_request(
 
     Raises:
         InvalidRequestError: the inputs have wrong names, types or numbers of dimensions, or an option is none.
+        UnavailableError: the model is not loaded, so that it is not known what it takes.
 
     >>> spec = TensorSpec(name="x", datatype=DataType.DATA_TYPE_FP32, shape=[-1, 2])
     >>> described = GetModelResponse(signature=Signature(inputs=[spec]))
@@ -100,6 +102,7 @@ def build_request(
     >>> list(request.inputs[0].shape), np.frombuffer(request.inputs[0].raw, "float32").tolist()
     ([2, 2], [1.0, 2.0, 3.0, 4.0])
     """
+    check_known(described, model)
     signature = described.signature
     by_input, are_stacked = _by_input(inputs, signature)
     tensors = [_tensor(by_input[spec.name], spec) for spec in signature.inputs if spec.name in by_input]
@@ -124,6 +127,17 @@ def build_request(
     except (TypeError, ValueError) as error:
         given = ", ".join(f"{name}={value!r}" for name, value in options.items())
         raise InvalidRequestError(f"the options {given} cannot be sent: {error}") from None
+
+
+def check_known(described: GetModelResponse, model: str) -> None:
+    """Raise an UnavailableError where the server did not say what the model takes."""
+    if not is_known(described):
+        raise UnavailableError(f"model '{model}' is not ready: {state_of(described.model)}")
+
+
+def is_known(described: GetModelResponse) -> bool:
+    """Return whether the server said what the model takes, which it does of those that are loaded."""
+    return bool(described.inputs_hash or described.signature.inputs)
 
 
 def pinned(described: GetModelResponse, request: PredictRequest) -> PredictRequest:

@@ -12,7 +12,7 @@ from pathlib import Path
 from headgate.server.config import ModelConfig, ModelControlMode
 from headgate.server.errors import FailedPreconditionError, NotFoundError, StartupError, UnavailableError
 from headgate.server.model import LoadedModel
-from headgate.server.model_folder import ModelFolder, find_models, read_model_folder
+from headgate.server.model_folder import ModelFolder, find_models, holds_versions, read_model_folder
 from headgate.server.repository import ModelEntry, ModelRepository, ModelState
 from headgate.server.transport import Call, Method
 from headgate.server.workers import first_answer
@@ -74,7 +74,11 @@ class ModelControl:
         if unknown:
             raise StartupError(f"there is no model '{unknown[0]}' to load in {path}")
         if not folders and mode == "none":
-            raise StartupError(f"{path} holds no model at <model>/<version>/model.onnx; `headgate export` writes one")
+            raise StartupError(
+                f"{path} is a model's folder; give the repository that holds it"
+                if holds_versions(path)
+                else f"{path} holds no model at <model>/<version>/model.onnx; `headgate export` writes one"
+            )
         for folder in folders:
             self._make_known(folder, ModelState.LOADING if folder.name in wanted else ModelState.UNLOADED)
 

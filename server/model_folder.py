@@ -56,11 +56,15 @@ def find_models(repository: Path) -> list[Path]:
     """
     try:
         folders = sorted(repository.iterdir())
-    except (FileNotFoundError, NotADirectoryError) as error:
+    except FileNotFoundError as error:
         raise StartupError(f"there is no folder {repository}; `headgate export` makes one") from error
+    except NotADirectoryError as error:
+        raise StartupError(
+            f"{repository} is no folder; give the model repository that `headgate export` made"
+        ) from error
     except OSError as error:
         raise StartupError(f"{repository} cannot be read: {error.strerror}") from error
-    return [folder for folder in folders if _may_be_model(folder)]
+    return [folder for folder in folders if holds_versions(folder)]
 
 
 def read_model_folder(path: Path, defaults: ModelConfig) -> ModelFolder:
@@ -81,7 +85,8 @@ def read_model_folder(path: Path, defaults: ModelConfig) -> ModelFolder:
     return ModelFolder(path, config, served)
 
 
-def _may_be_model(folder: Path) -> bool:
+def holds_versions(folder: Path) -> bool:
+    """Return whether a folder holds a version of a model, or cannot be looked into."""
     if folder.name.startswith(".") or not folder.name.isprintable():
         return False
     try:

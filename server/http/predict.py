@@ -10,7 +10,7 @@ from fastapi import APIRouter, Request, Response
 from pydantic_core import to_json
 
 from headgate.client import InvalidRequestError, NotFoundError, Predictions
-from headgate.client.requests import build_request
+from headgate.client.requests import build_request, is_known
 from headgate.server.errors import InvalidArgumentError
 from headgate.server.http.arrays import array_of
 from headgate.server.http.gateway import PROBLEMS, Gateway, Target, add_model_route, body_of
@@ -87,9 +87,10 @@ class Predictor:
     async def _describe(self, model: str, version: int, deadline: Deadline) -> GetModelResponse:
         request = GetModelRequest(name=model, version=version)
         described: GetModelResponse = await self._upstream.predict("GetModel", request, deadline)
-        if len(self._described) >= _MOST_DESCRIBED:
-            self._described.clear()
-        self._described[model, version] = described
+        if is_known(described):
+            if len(self._described) >= _MOST_DESCRIBED:
+                self._described.clear()
+            self._described[model, version] = described
         return described
 
 

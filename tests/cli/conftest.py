@@ -116,8 +116,8 @@ def serving():
     """Serve a repository while a block runs; give the server's URL."""
 
     @contextlib.contextmanager
-    def serving(repository):
-        command = [*HEADGATE, "serve", repository, "--port", "0"]
+    def serving(repository, *options):
+        command = [*HEADGATE, "serve", repository, "--port", "0", *options]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
             ready = next((line for line in process.stdout if line.startswith("ready")), "never ready")
             try:

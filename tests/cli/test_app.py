@@ -26,6 +26,13 @@ def test_help_shows_examples(run, command):
     assert re.search(rf"^ +headgate {command} (?!\[OPTIONS\])", ended.out, re.MULTILINE)
 
 
+@pytest.mark.parametrize("command", ["export", "serve", "predict", "inspect", "evaluate", "threshold", "bench"])
+def test_help_fits_on_a_narrow_terminal(run, monkeypatch, command):
+    """What is too long for its column is cut by rich, names of options too."""
+    monkeypatch.setenv("COLUMNS", "80")
+    assert "\N{HORIZONTAL ELLIPSIS}" not in run(command, "--help").out
+
+
 @pytest.mark.parametrize(
     "arguments", [["bogus"], ["predict"], ["inspect"], ["predict", "iris", "--input", "[[1]]", "--threshold", "7"]]
 )

@@ -166,7 +166,7 @@ def test_a_first_file_of_heads(run, refused, keras_files, tmp_path):
     assert "table [lesion]: kind is '?'" in refused("export", scan, tmp_path / "models", "--heads", file)
     file.write_text(text.replace('"?"', '"segmentation"', 1).replace('"?"', '"none"'))
     assert run("export", scan, tmp_path / "models", "--heads", file).code == 0
-    assert "heads.toml: File exists" in refused("export", scan, tmp_path, "--dry-run", "--write-heads", file)
+    assert "heads.toml is there already" in refused("export", scan, tmp_path, "--dry-run", "--write-heads", file)
 
 
 def test_dry_run_shows_all_and_says_what_is_missing(run, keras_files, tmp_path):

@@ -111,6 +111,13 @@ def test_nothing_there(refused, tmp_path):
     assert "no model's folder" in refused("inspect", tmp_path)
 
 
+def test_what_is_no_model_but_holds_or_makes_one(refused, repository, keras_files):
+    line = refused("inspect", repository)
+    assert f"is a model repository; give one of its models: {repository}/house, {repository}/iris" in line
+    line = refused("inspect", keras_files / "iris.keras")
+    assert "is a Keras file; `headgate export` makes an ONNX file of it" in line
+
+
 def test_needs_no_tensorflow(repository):
     code = f"""
 import sys

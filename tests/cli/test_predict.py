@@ -1,5 +1,8 @@
 import io
 import json
+import re
+import subprocess
+import sys
 
 import keras
 import numpy as np
@@ -22,6 +25,7 @@ from headgate.v1 import (
 from headgate.v1.signatures import METADATA_KEY, signature_to_json
 
 LABELS = ["setosa", "versicolor", "virginica"]
+HEADGATE = [sys.executable, "-m", "headgate.cli"]
 FLOWERS = [[5.1, 3.5, 1.4, 0.2], [6.7, 3.1, 4.7, 1.5]]
 
 
@@ -234,6 +238,23 @@ def test_files_that_cannot_be_read(refused, url, tmp_path, name, content, messag
 def test_no_server(refused):
     line = refused("predict", "iris", "--input", "[[1]]", "--url", "localhost:1")
     assert line.startswith("error: localhost:1: ")
+    assert line.endswith("; --url takes host:port of a server that runs\n")
+
+
+def test_no_tls_where_it_is_asked_for(run, url):
+    """In a process of its own, on whose stderr gRPC could write, too."""
+    command = [*HEADGATE, "predict", "iris", "--input", "[[1]]", "--url", url, "--tls"]
+    ended = subprocess.run(command, capture_output=True, text=True)
+    assert ended.returncode == 1
+    assert re.fullmatch(r"error: .*; --url takes host:port of a server that runs with TLS\n", ended.stderr)
+
+
+@pytest.mark.parametrize("source", ["[[1, 2, 3, 4]]", "x.csv"])
+def test_a_model_that_is_not_loaded(refused, serving, repository, tmp_path, monkeypatch, source):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "x.csv").write_text("1,2,3,4\n")
+    with serving(repository, "--model-control", "explicit") as url:
+        assert "model 'iris' is not ready: UNLOADED" in refused("predict", "iris", "--input", source, "--url", url)
 
 
 @pytest.fixture(scope="module")

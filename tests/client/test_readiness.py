@@ -148,6 +148,34 @@ def test_a_model_that_cannot_be_loaded(wait_until_ready, tmp_path):
         server.stop()
 
 
+def test_a_model_that_is_not_loaded_yet(repository, tmp_path):
+    """It is not known what it takes; what was heard of it then is not remembered."""
+    server = start(tmp_path, model_control="poll", poll_interval_s=0.05)
+    folder = tmp_path / "churn" / "1"
+    folder.mkdir(parents=True)
+    (folder / "model.onnx").write_bytes(b"nonsense")
+    target, row = f"localhost:{server.port}", [[1, 2, 3, 4]]
+
+    async def main():
+        async with AsyncClient(target) as patient:
+            with pytest.raises(UnavailableError, match="model 'churn' is not ready"):
+                await patient.predict("churn", row)
+            shutil.copytree(repository / "churn" / "1", tmp_path / "churn" / "2")
+            await patient.wait_until_ready(60, model="churn", version=2)
+            return await patient.predict("churn", row)
+
+    try:
+        with Client(target) as client:
+            while not client.models():
+                time.sleep(0.01)
+            with pytest.raises(UnavailableError, match="model 'churn' is not ready"):
+                client.predict("churn", row)
+            assert asyncio.run(main(), debug=True).version == 2
+            assert client.predict("churn", row).version == 2
+    finally:
+        server.stop()
+
+
 def test_a_server_that_speaks_no_health(wait_until_ready, silent_target):
     with pytest.raises((DeadlineExceededError, UnavailableError)):
         wait_until_ready(silent_target, 0.2)

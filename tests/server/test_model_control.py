@@ -104,6 +104,10 @@ def test_there_is_no_such_model(control, name):
 def test_no_models(tmp_path):
     with pytest.raises(StartupError, match=r"holds no model at <model>/<version>/model\.onnx"):
         ModelControl(ModelRepository(), tmp_path, ModelConfig())
+    (tmp_path / "1").mkdir()
+    (tmp_path / "1" / "model.onnx").touch()
+    with pytest.raises(StartupError, match="is a model's folder; give the repository that holds it"):
+        ModelControl(ModelRepository(), tmp_path, ModelConfig())
     ModelControl(ModelRepository(), tmp_path, ModelConfig(), "poll")
     with pytest.raises(StartupError, match="there is no model 'iris' to load"):
         ModelControl(ModelRepository(), tmp_path, ModelConfig(), "explicit", ["iris"])

@@ -88,10 +88,10 @@ def test_what_cannot_be_read(folder):
         find_models(folder / "price")
 
 
-@pytest.mark.parametrize("name", ["nothing", "file"])
-def test_no_folder(tmp_path, name):
+@pytest.mark.parametrize(("name", "message"), [("nothing", "there is no folder {}"), ("file", "{} is no folder")])
+def test_no_folder(tmp_path, name, message):
     (tmp_path / "file").write_text("")
-    with pytest.raises(StartupError, match=f"there is no folder {tmp_path / name}"):
+    with pytest.raises(StartupError, match=message.format(tmp_path / name)):
         find_models(tmp_path / name)
 
 

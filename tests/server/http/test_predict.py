@@ -48,6 +48,15 @@ class TestPredictions:
         assert again.json["predictions"] == answer.json["predictions"]
         assert "id" not in again.json
 
+    def test_a_model_that_is_loaded_later(self, service):
+        path, asked = "/v2/models/price/versions/1/predict", {"inputs": [[72, 3]]}
+        assert service.post("/v2/repository/models/price/unload").json == {}
+        # Whichever worker is asked.
+        answers = [service.post(path, asked) for _ in range(4)]
+        assert service.post("/v2/repository/models/price/load").json == {}
+        assert {(answer.status, answer.error) for answer in answers} == {(503, "model 'price' is not ready: UNLOADED")}
+        assert [service.post(path, asked).status for _ in range(4)] == [200] * 4
+
     def test_features_by_name(self, service, client):
         expected = client.predict("price", [[72, 3], [41, 1]]).to_dicts()
         for inputs in (
