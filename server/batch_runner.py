@@ -98,14 +98,15 @@ class BatchRunner:
     ) -> list[tuple[InferenceRequest, bytes]]:
         try:
             return list(zip(requests, list(renderer.render(outputs, requests)), strict=True))
-        except ServerError as error:
+        except Exception as error:
             if len(requests) > 1:
                 each = [self._render_together(renderer, [request], outputs) for request in requests]
                 return [answer for answers in each for answer in answers]
-            failure: ServerError = error
-        except Exception:
-            _log.exception("the outputs of %s could not be turned into answers", self._name)
-            failure = InternalError("the model's outputs could not be decoded; the server's log says why")
+            if isinstance(error, ServerError):
+                failure = error
+            else:
+                _log.exception("the outputs of %s could not be turned into answers", self._name)
+                failure = InternalError("the model's outputs could not be decoded; the server's log says why")
         for request in requests:
             self.statistics.record_failure(request)
             request.call.fail(failure)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-import mmap
 from collections.abc import Iterable
 from pathlib import Path
 
 from google.protobuf.message import DecodeError
 
-from headgate.v1.wire import read_varint, values_of
+from headgate.v1.wire import map_file, read_varint, values_of
 
 _MIB = 1024 * 1024
 #: What every server takes.
@@ -45,9 +44,7 @@ def largest_message_bytes(models: Iterable[tuple[Path, int]], *, others_may_come
 def fixed_row_bytes(path: Path) -> int | None:
     """Return the bytes of a row of all inputs; None where a size is free, or the file is not readable as ONNX."""
     try:
-        with path.open("rb") as file:
-            model = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
-        return sum(_input_row_bytes(graph_input) for graph_input in values_of(model, _GRAPH, _INPUT))
+        return sum(map(_input_row_bytes, values_of(map_file(path), _GRAPH, _INPUT)))
     except (OSError, ValueError, LookupError, DecodeError):
         # Where the file is at fault, loading says why.
         return None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import mmap
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,7 +9,7 @@ import onnxruntime
 from google.protobuf.message import DecodeError
 
 from headgate.server.providers import CPU
-from headgate.v1.wire import values_of
+from headgate.v1.wire import map_file, values_of
 
 # Field numbers of onnx.proto (https://github.com/onnx/onnx/blob/main/onnx/onnx.proto).
 _GRAPH, _FUNCTIONS = 7, 25
@@ -45,8 +44,7 @@ def needs_elements(path: Path, provider: str) -> str:
     if provider != CPU:
         return "that was tried on the CPU alone"
     try:
-        with path.open("rb") as file:
-            found = set(names_of(memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))))
+        found = set(names_of(map_file(path)))
     except (OSError, ValueError, DecodeError):
         return "its operators cannot be read from its file"
     untried = sorted(found - tried())

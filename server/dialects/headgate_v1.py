@@ -254,11 +254,13 @@ def _render_error(call: Call, error: ServerError) -> bytes:
 
 
 def _describe(entry: ModelEntry) -> Model:
+    # Once: it may be unloaded meanwhile.
+    model = entry.model
     return Model(
         name=entry.name,
         version=entry.version,
         state=f"STATE_{entry.state.name}",
         reason=entry.reason,
-        provider=entry.model.provider if entry.model else "",
-        max_batch_size=(entry.model or entry).config.batching.max_batch_size,
+        provider=model.provider if model else "",
+        max_batch_size=(model or entry).config.batching.max_batch_size,
     )

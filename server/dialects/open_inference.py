@@ -96,8 +96,11 @@ class OpenInferenceDialect:
         call.reply(describe_metadata(model, versions).SerializeToString())
 
     def _model_config(self, call: Call) -> None:
-        model = self._model(parse(oip.ModelConfigRequest, call.request))
-        call.reply(oip.ModelConfigResponse(config=describe_config(model)).SerializeToString())
+        request = parse(oip.ModelConfigRequest, call.request)
+        model = self._model(request)
+        # Which versions are served may have changed since it was loaded.
+        config = describe_config(model, self._entry(request).config.versions)
+        call.reply(oip.ModelConfigResponse(config=config).SerializeToString())
 
     def _model_statistics(self, call: Call) -> None:
         request = parse(oip.ModelStatisticsRequest, call.request)
@@ -105,7 +108,7 @@ class OpenInferenceDialect:
             entries = [self._entry(request)]
         else:
             entries = self._repository.versions(request.name) if request.name else list(self._repository)
-        statistics = [describe_statistics(entry.model) for entry in entries if entry.model]
+        statistics = [describe_statistics(model) for entry in entries if (model := entry.model) is not None]
         call.reply(oip.ModelStatisticsResponse(model_stats=statistics).SerializeToString())
 
     def _model_infer(self, call: Call) -> None:

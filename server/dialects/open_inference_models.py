@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from headgate.foreign import open_inference as oip
+from headgate.server.config import VersionsConfig
 from headgate.server.dialects.open_inference_tensors import NAMES
 from headgate.server.model import MODEL_FILE, LoadedModel
 from headgate.server.statistics import BatchDurations, Duration
@@ -32,8 +33,8 @@ def _tensor_metadata(spec: TensorSpec) -> Any:
     return oip.ModelMetadataResponse.TensorMetadata(name=spec.name, datatype=NAMES[spec.datatype], shape=spec.shape)
 
 
-def describe_config(model: LoadedModel) -> Any:
-    """Make a ModelConfig."""
+def describe_config(model: LoadedModel, versions: VersionsConfig) -> Any:
+    """Make a ModelConfig; `versions` are those that are served."""
     on_cpu = model.provider == "CPUExecutionProvider"
     batching = model.config.batching
     config = oip.ModelConfig(
@@ -56,7 +57,6 @@ def describe_config(model: LoadedModel) -> Any:
             for spec in model.session.outputs
         ],
     )
-    versions = model.config.versions
     if versions.all:
         config.version_policy.all.SetInParent()
     elif versions.specific:

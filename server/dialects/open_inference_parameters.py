@@ -31,7 +31,7 @@ def read_request_parameters(parameters: Any) -> tuple[int, int]:
     if len(parameters) > _MAX_PARAMETERS:
         raise InvalidArgumentError(f"the request has {len(parameters)} parameters; send at most {_MAX_PARAMETERS}")
     for key in parameters:
-        if key in _SEQUENCE and _value(parameters[key]):
+        if key in _SEQUENCE and value_of(parameters[key]):
             raise UnimplementedError(
                 f"parameter '{key}' makes the request part of a sequence, but models have no state here; leave it out"
             )
@@ -90,10 +90,11 @@ def _read(parameters: Any, key: str, kinds: tuple[str, ...], expected: str) -> A
     if key not in parameters:
         return None
     if parameters[key].WhichOneof("parameter_choice") not in kinds:
-        raise InvalidArgumentError(f"parameter '{key}' is {_value(parameters[key])!r}; give {expected}")
-    return _value(parameters[key])
+        raise InvalidArgumentError(f"parameter '{key}' is {value_of(parameters[key])!r}; give {expected}")
+    return value_of(parameters[key])
 
 
-def _value(parameter: Any) -> Any:
+def value_of(parameter: Any) -> Any:
+    """Return the value of an InferParameter or a setting, None where it has none."""
     kind = parameter.WhichOneof("parameter_choice")
     return getattr(parameter, kind) if kind else None

@@ -9,6 +9,7 @@ from typing import Any
 
 from headgate.foreign import open_inference as oip
 from headgate.server.dialects.messages import parse
+from headgate.server.dialects.open_inference_parameters import value_of
 from headgate.server.errors import InvalidArgumentError, UnimplementedError
 from headgate.server.repository import ModelRepository
 from headgate.server.transport import Call, Method
@@ -58,7 +59,7 @@ class SettingsDialect:
 def _log(call: Call) -> None:
     request = parse(oip.LogSettingsRequest, call.request)
     if request.settings:
-        _LOGGER.setLevel(_read_level({name: _value(setting) for name, setting in request.settings.items()}))
+        _LOGGER.setLevel(_read_level({name: value_of(setting) for name, setting in request.settings.items()}))
     response = oip.LogSettingsResponse()
     for name, level in _LEVELS.items():
         if name == _VERBOSE:
@@ -91,8 +92,3 @@ def _read_level(settings: Mapping[str, Any]) -> int:
             "what is logged is everything from one level up: verbose, info, warning, error; switch off the less urgent"
         )
     return max(least, min(_LOGGER.getEffectiveLevel(), *on, logging.CRITICAL))
-
-
-def _value(setting: Any) -> Any:
-    kind = setting.WhichOneof("parameter_choice")
-    return getattr(setting, kind) if kind else None

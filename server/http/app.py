@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 import headgate
 from headgate.client import HeadgateError
+from headgate.client.channel import TOO_LARGE
 from headgate.server.errors import ServerError
 from headgate.server.http.errors import HttpError, status_of
 from headgate.server.http.gateway import PROBLEMS, Gateway, json_answer
@@ -133,7 +134,7 @@ def _add_error_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(HeadgateError)
     async def upstream_error(request: Request, error: HeadgateError) -> Response:
-        if "Received message larger than max" in error.details:
+        if TOO_LARGE in error.details:
             return _problem(413, f"the request is larger than this server takes (--max-message-mb): {error.details}")
         return _problem(status_of(error.code), error.details)
 

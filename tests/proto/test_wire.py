@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headgate.v1 import PredictRequest, Tensor
-from headgate.v1.wire import detach, fields, read_varint
+from headgate.v1.wire import detach, fields, map_file, read_varint
 
 messages = st.builds(
     PredictRequest,
@@ -68,3 +68,14 @@ def test_no_number(content):
 def test_numbers(number):
     encoded = PredictRequest(queue_timeout_us=number).SerializeToString()[1:] or b"\0"
     assert read_varint(memoryview(encoded)) == (number, len(encoded))
+
+
+def test_content_of_a_file(tmp_path):
+    path = tmp_path / "model.onnx"
+    path.write_bytes(b"0123")
+    assert map_file(path)[1:3] == b"12"
+    path.write_bytes(b"")
+    with pytest.raises(ValueError, match="empty"):
+        map_file(path)
+    with pytest.raises(FileNotFoundError):
+        map_file(tmp_path / "missing")

@@ -1,6 +1,7 @@
-"""Small ONNX models made for these tests, in repositories and behind servers."""
+"""Small ONNX models made for these tests, in repositories and behind servers; and schedulers without either."""
 
 import logging
+import math
 from types import SimpleNamespace
 
 import grpc
@@ -11,12 +12,17 @@ import pytest
 from onnx import helper
 
 from headgate.foreign import open_inference as oip
-from headgate.server import Server, ServerSettings
+from headgate.server import BatchingConfig, Server, ServerSettings
+from headgate.server.batch_runner import BatchRunner
+from headgate.server.inference import InferenceRequest
+from headgate.server.inputs import GivenTensor, ModelInputs
+from headgate.server.statistics import Statistics
 from headgate.v1 import (
     ACTIVATION_LINEAR,
     ACTIVATION_LOGITS,
     ACTIVATION_PROBABILITIES,
     BinaryHead,
+    DataType,
     Head,
     ListModelsResponse,
     MulticlassHead,
@@ -24,8 +30,11 @@ from headgate.v1 import (
     RegressionHead,
     Signature,
     StreamPredictResponse,
+    TensorSpec,
 )
 from headgate.v1.signatures import METADATA_KEY, signature_to_json
+
+from .fakes import RENDERER, FakeCall, FakeSession
 
 ELEMENT_TYPES = {
     "bool": np.bool_,
@@ -251,3 +260,37 @@ OIP_NAMES = {
     "BOOL": "?", "UINT8": "u1", "UINT16": "u2", "UINT32": "u4", "UINT64": "u8", "INT8": "i1", "INT16": "i2",
     "INT32": "i4", "INT64": "i8", "FP16": "f2", "FP32": "f4", "FP64": "f8",
 }  # fmt: skip
+
+
+@pytest.fixture
+def fake_session():
+    return FakeSession()
+
+
+@pytest.fixture
+def make_scheduler(fake_session):
+    """Make a scheduler; return what submits a request of some numbers to it, the scheduler, and its statistics."""
+    schedulers = []
+
+    def make_scheduler(kind, *instances, batch_rows=None, **batching):
+        statistics = Statistics()
+        spec = TensorSpec(name="x", datatype=DataType.DATA_TYPE_FP32, shape=[-1, 1])
+        inputs = ModelInputs([spec])
+        config = BatchingConfig(**batching)
+        runner = BatchRunner(fake_session, inputs, statistics, "m/1")
+        scheduler = kind(runner, config, batch_rows or config.max_batch_size, *instances)
+        schedulers.append(scheduler)
+
+        def submit(*numbers, deadline=math.inf, renderer=RENDERER, **queueing):
+            call = FakeCall(deadline)
+            tensor = GivenTensor("x", (len(numbers), 1), np.array(numbers, np.float32).tobytes())
+            scheduler.submit(InferenceRequest(call, *inputs.bind([tensor]), renderer, **queueing))
+            return call
+
+        submit.scheduler = scheduler
+        return submit, scheduler, statistics
+
+    yield make_scheduler
+    fake_session.gate.set()
+    for scheduler in schedulers:
+        scheduler.close()

@@ -185,12 +185,13 @@ class TestExecution:
         assert (model.batch_rows, model.config.batching.max_batch_size) == (8, 64)
         # Nobody waits for the load of a model to run its larger batches.
         assert max(tried) == 32
-        assert describe_config(model).dynamic_batching.preferred_batch_size == [8]
+        config = describe_config(model, model.config.versions)
+        assert config.dynamic_batching.preferred_batch_size == [8]
         # What is set is kept.
         config = ModelConfig(batching=BatchingConfig(max_batch_size=16))
         model = load("set", IMAGES, config=config)
         assert model.batch_rows == 16
-        assert not describe_config(model).dynamic_batching.preferred_batch_size
+        assert not describe_config(model, config.versions).dynamic_batching.preferred_batch_size
 
     @pytest.mark.skipif(AZURE not in onnxruntime.get_available_providers(), reason="there is no second provider")
     def test_provider_of_the_model(self, load):

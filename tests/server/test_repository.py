@@ -1,14 +1,20 @@
 """What a server knows of its models."""
 
 import threading
+from functools import partial
 from itertools import chain, repeat
 
 import pytest
 
+from headgate.foreign import open_inference as oip
 from headgate.server.config import ModelConfig
+from headgate.server.dialects.headgate_v1 import HeadgateDialect
+from headgate.server.dialects.open_inference import OpenInferenceDialect
 from headgate.server.errors import ModelClosedError, NotFoundError, StartupError, UnavailableError
 from headgate.server.model_folder import read_model_folder
 from headgate.server.repository import ModelEntry, ModelRepository, ModelState
+
+from .fakes import FakeCall
 
 CPU = "CPUExecutionProvider"
 
@@ -56,6 +62,39 @@ def test_who_finds_a_model_finds_it_being_run(repository, monkeypatch):
     load_all(repository)
     load_all(repository)
     assert len(repository._schedulers) == 3
+
+
+class LeavingEntry(ModelEntry):
+    """Is unloaded by another thread as soon as somebody has found its model."""
+
+    @property
+    def model(self):
+        return next(self._found)
+
+    @model.setter
+    def model(self, model):
+        self._found = chain([model], repeat(None))
+
+
+@pytest.mark.parametrize(
+    ("dialect", "path"),
+    [
+        (HeadgateDialect, "/headgate.v1.PredictionService/ListModels"),
+        (HeadgateDialect, "/headgate.v1.PredictionService/GetStatistics"),
+        (partial(OpenInferenceDialect, server_version="1"), "/inference.GRPCInferenceService/ModelStatistics"),
+        (partial(OpenInferenceDialect, server_version="1"), "/inference.GRPCInferenceService/ModelConfig"),
+    ],
+)
+def test_who_finds_a_model_keeps_it_while_it_is_unloaded(repository, monkeypatch, dialect, path):
+    load_all(repository)
+    entry = repository.entry("price")
+    leaving = LeavingEntry("price", entry.version, entry.path, entry.config, state=ModelState.READY)
+    leaving.model = entry.model
+    monkeypatch.setitem(repository._entries["price"], entry.version, leaving)
+    call = FakeCall()
+    call.request = oip.ModelConfigRequest(name="price").SerializeToString() if path.endswith("ModelConfig") else b""
+    dialect(repository).methods()[path].take(call)
+    assert b"price" in call.result()
 
 
 class FakeScheduler:

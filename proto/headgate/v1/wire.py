@@ -5,13 +5,26 @@ The format: https://protobuf.dev/programming-guides/encoding/
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Iterator
+from pathlib import Path
 
 from google.protobuf.message import DecodeError
 
 _VARINT, _FIXED64, _LENGTH_DELIMITED, _FIXED32 = 0, 1, 2, 5
 #: Of a message of more fields, what is large is not one of them; protobuf reads many small ones far faster.
 _MAX_FIELDS = 1000
+
+
+def map_file(path: Path) -> memoryview:
+    """Return the content of a file, of which no more is read than is looked at.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is empty.
+    """
+    with path.open("rb") as file:
+        return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
 
 
 def fields(message: memoryview) -> Iterator[tuple[int, memoryview, memoryview]]:

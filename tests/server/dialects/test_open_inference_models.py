@@ -59,6 +59,17 @@ def test_versions(versions, ask, policy, served, field, described):
     assert [each.version for each in ask(server, "ModelStatistics", name="price", version="4").model_stats] == ["4"]
 
 
+def test_versions_that_are_served_change_without_loading(tmp_path, write_model, serve, ask):
+    write_model(tmp_path, "price")
+    server = serve(tmp_path, model_control="poll", poll_interval_s=3600)
+    (tmp_path / "price" / "config.toml").write_text("[versions]\nall = true\n")
+    before = server.repository.model("price")
+    server.control._follow_folder()
+    assert server.repository.model("price") is before
+    policy = ask(server, "ModelConfig", name="price").config.version_policy
+    assert policy.WhichOneof("policy_choice") == "all"
+
+
 def test_each_version_answers_for_itself(versions, connect, infer_request):
     calls = connect(versions("all = true"))
     for asked_for, answered in [("1", "1"), ("2", "2"), ("", "4")]:

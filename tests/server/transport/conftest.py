@@ -1,9 +1,11 @@
 import grpc
 import pytest
 
-from headgate.server.transport import TransportOptions
+from headgate.server.transport import Method, MethodKind, TransportOptions
 from headgate.server.transport.completion_queue import CompletionQueueTransport
 from headgate.server.transport.public_api import PublicApiTransport
+
+from .handlers import echo
 
 
 @pytest.fixture(params=[CompletionQueueTransport, PublicApiTransport], ids=["completion-queue", "public-api"])
@@ -46,3 +48,14 @@ def connect():
     yield connect
     for channel in channels:
         channel.close()
+
+
+@pytest.fixture
+def serve(start, connect):
+    """A channel to a server of one method, /t/m, and of /t/echo."""
+
+    def serve(handle, kind=MethodKind.UNARY, render_error=None, client_options=(), **options):
+        methods = {"/t/m": Method(handle, kind, render_error), "/t/echo": Method(echo)}
+        return connect(start(methods, **options), options=client_options)
+
+    return serve
