@@ -157,8 +157,9 @@ class AsyncClient:
                         turns.put_nowait(None)
                         await call.write(request)
                     await room.acquire()
-                await call.done_writing()
+                # First, so that the end of the stream is not taken for a missing answer.
                 turns.put_nowait(EndOfInputs())
+                await call.done_writing()
             except Exception as error:
                 turns.put_nowait(EndOfInputs(error))
             except BaseException as error:

@@ -55,7 +55,7 @@ def open_session(onnx_model: OnnxModel, level: str = SERVED_LEVEL) -> Any:
                 f"onnxruntime has no {missing[1]} for the types that node '{missing[2]}' computes in; let that layer "
                 "compute in float32: dtype='float32'"
             ) from error
-        raise VerificationError(f"onnxruntime cannot load the converted model: {reason_of(error)}") from error
+        raise VerificationError(f"onnxruntime cannot load the model: {reason_of(error)}") from error
 
 
 def in_batches(inputs: Arrays) -> Iterator[Arrays]:

@@ -1,3 +1,4 @@
+import copy
 import os
 import shutil
 from concurrent.futures import ThreadPoolExecutor
@@ -187,8 +188,9 @@ def test_what_was_changed_meanwhile_is_not_lost(path, stricter):
 
 def test_of_several_at_once_one_wins(path):
     def write(threshold):
-        signature = current(path)
         before = current(path)
+        # Not read again: another one may have come between.
+        signature = copy.deepcopy(before)
         signature.heads[0].binary.threshold = threshold
         write_in_place(path, before, signature)
         return threshold

@@ -59,7 +59,7 @@ class PositiveOnly(layers.Layer):
 
 
 def test_a_file_that_does_not_load_is_refused(traced, dense):
-    with pytest.raises(VerificationError, match="onnxruntime cannot load the converted model"):
+    with pytest.raises(VerificationError, match="onnxruntime cannot load the model"):
         verify(traced(dense()), b"no model")
 
 
