@@ -59,7 +59,7 @@ def cases() -> list[Case]:
         Case("headgate", "ModelStreamInfer", Call(f"{inference}/ModelStreamInfer", infer, True), is_stream_infer),
         Case("headgate", "Predict", Call(f"{prediction}/Predict", predict, False), is_predict),
         Case("headgate", "StreamPredict", Call(f"{prediction}/StreamPredict", predict, True), is_stream_predict),
-        Case("busy polling", "ModelInfer", Call(f"{inference}/ModelInfer", infer, False), is_infer),
+        Case("no polling", "ModelInfer", Call(f"{inference}/ModelInfer", infer, False), is_infer),
         *(
             Case(server, name, Call(path, infer, is_stream), infer.__eq__)
             for server in ("transport echo", "grpc.aio echo")

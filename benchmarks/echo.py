@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator
 
 import grpc
 
-from headgate.server.transport import Call, Method, MethodKind, TransportOptions
+from headgate.server.transport import Call, Method, MethodKind, Remaining, TransportOptions
 from headgate.server.transport.completion_queue import CompletionQueueTransport
 
 _SERVICE = "headgate.benchmarks.Echo"
@@ -32,7 +32,7 @@ def serve_on_headgate() -> None:
     for number in _STOP_SIGNALS:
         signal.signal(number, lambda number, frame: stop.set())
     methods = {UNARY: Method(echo), STREAM: Method(echo, MethodKind.ORDERED_STREAM)}
-    transport = CompletionQueueTransport(methods, on_drained=lambda: False, options=TransportOptions(port=0))
+    transport = CompletionQueueTransport(methods, lambda: Remaining.NOTHING, TransportOptions(port=0))
     transport.start()
     _report_ready(transport.port)
     stop.wait()

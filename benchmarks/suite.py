@@ -59,8 +59,8 @@ def measure(settings: Settings, on_progress: Callable[[int, int, str], None]) ->
                 name: stack.enter_context(server)
                 for name, server in {
                     "headgate": running("headgate.cli", "serve", str(repository), "--port", "0"),
-                    "busy polling": running(
-                        "headgate.cli", "serve", str(repository), "--port", "0", "--busy-poll-us", "1000"
+                    "no polling": running(
+                        "headgate.cli", "serve", str(repository), "--port", "0", "--busy-poll-us", "0"
                     ),
                     # With grpc set up as `headgate serve` sets it up.
                     "transport echo": running("headgate.benchmarks.echo", "headgate", environment=GRPC_ENVIRONMENT),

@@ -250,12 +250,13 @@ def serve(
         int,
         typer.Option(
             metavar="N",
-            help="For how long to poll for the next request before going to sleep, in microseconds: single calls are "
-            "answered sooner, for a processor kept busy.",
+            help="For how many microseconds to poll for the next request before going to sleep, while they come within "
+            "that time on average and no batch runs elsewhere: single calls are answered sooner, for a processor that "
+            "is kept busy meanwhile. 0: never.",
             min=0,
             rich_help_panel="Execution",
         ),
-    ] = 0,
+    ] = 200,
     provider: Annotated[
         str,
         typer.Option(

@@ -51,14 +51,16 @@ class BatchRunner:
             return
         ran = clock()
         answers = self._render(requests, outputs)
-        # Counted first, so that who has an answer finds it in the statistics.
-        answered = [request for request, _ in answers]
-        self.statistics.record_batch(answered, rows, started, joined - started, ran - joined, clock() - ran)
-        for request, answer in answers:
-            try:
-                request.call.reply(answer)
-            except Exception:
-                _log.exception("a request of %s could not be answered", self._name)
+        rendered = clock()
+        # Counted last, which spares clients the time, but before anybody can read it: who has an answer finds it there.
+        with self.statistics.lock:
+            for request, answer in answers:
+                try:
+                    request.call.reply(answer)
+                except Exception:
+                    _log.exception("a request of %s could not be answered", self._name)
+            answered = [request for request, _ in answers]
+            self.statistics.record_batch(answered, rows, started, joined - started, ran - joined, rendered - ran)
 
     def expire(self, requests: Sequence[InferenceRequest]) -> None:
         """Answer requests that waited for as long as they could, or whose deadline is too near to run them."""

@@ -264,7 +264,7 @@ class ServerSettings(_Section):
     #: "auto": grpcio's completion queue, or its public API where that does not work.
     transport: TransportName = "auto"
     #: See `TransportOptions`.
-    busy_poll_us: int = Field(default=0, ge=0)
+    busy_poll_us: int = Field(default=200, ge=0)
     max_concurrent_streams: int = Field(default=1024, ge=0)
     max_connection_age_s: float = Field(default=1800.0, gt=0)
     max_connection_age_grace_s: float = Field(default=math.inf, ge=0)

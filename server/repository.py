@@ -13,9 +13,10 @@ from headgate.server.errors import NotFoundError, UnavailableError
 from headgate.server.model import MODEL_FILE, LoadedModel
 from headgate.server.model_folder import Fingerprint
 from headgate.server.scheduling import Scheduler
+from headgate.server.transport import Remaining
 
 #: For how long calls that could not begin to run anyway are left where they are (docs/performance.md).
-_LONGEST_REST_S = 10e-3
+_LONGEST_REST_S = 30e-3
 
 
 class ModelState(enum.Enum):
@@ -128,22 +129,19 @@ class ModelRepository:
             raise UnavailableError(f"model '{name}' {_STATES.get(entry.state, 'is loading')}{entry.reason}")
         return model
 
-    def run_ready(self) -> bool:
-        """Run what may run on the calling thread, the I/O thread; return whether to call again soon.
+    def run_ready(self) -> Remaining:
+        """Run what may run on the calling thread, the I/O thread; return what is left to do.
 
         Where all models in use are saturated, it waits for the end of a batch, for a moment: calls that come meanwhile
         are then taken together, and interrupt the batch once instead of one by one.
         """
-        more = False
-        for scheduler in self._schedulers:
-            if scheduler.run_ready():
-                more = True
+        remaining = max([scheduler.run_ready() for scheduler in self._schedulers], default=Remaining.NOTHING)
         if self._is_saturated():
             self._batch_ended.clear()
             # One that ended before that has set nothing.
             if self._is_saturated():
                 self._batch_ended.wait(_LONGEST_REST_S)
-        return more
+        return remaining
 
     def add(self, entry: ModelEntry) -> None:
         """Make a version known, in place of what was known under its number; it is loaded later, if at all."""

@@ -16,6 +16,7 @@ from headgate.server.batching import BatchQueue
 from headgate.server.config import BatchingConfig
 from headgate.server.errors import DeadlineExceededError, QueueFullError
 from headgate.server.inference import InferenceRequest
+from headgate.server.transport import Remaining
 
 _log = logging.getLogger(__name__)
 
@@ -39,8 +40,8 @@ class Scheduler(Protocol):
             DeadlineExceededError: it would not be done in time.
         """
 
-    def run_ready(self) -> bool:
-        """Run what may run on the calling thread; return whether to call again soon, as there is more.
+    def run_ready(self) -> Remaining:
+        """Run what may run on the calling thread; return what is left to do.
 
         Called on the I/O thread when no event is ready.
         """
@@ -98,15 +99,15 @@ class InlineScheduler:
         """Whether nothing has run for a while."""
         return time.perf_counter() - self._last_run > _UNUSED_AFTER_S
 
-    def run_ready(self) -> bool:
+    def run_ready(self) -> Remaining:
         """Run what is queued, for a while."""
         end = time.perf_counter() + _INLINE_TURN_S
         while len(self._queue):
             self._run_batch()
             self._last_run = time.perf_counter()
-            if self._last_run >= end:
-                return len(self._queue) > 0
-        return False
+            if self._last_run >= end and len(self._queue):
+                return Remaining.HERE
+        return Remaining.NOTHING
 
     def close(self) -> None:
         """Finish what is queued, and what the I/O thread is running."""
@@ -205,9 +206,9 @@ class ThreadScheduler:
         """Whether nothing runs, and nothing has for a while."""
         return not any(self._expected_ends) and time.perf_counter() - self._last_run > _UNUSED_AFTER_S
 
-    def run_ready(self) -> bool:
+    def run_ready(self) -> Remaining:
         """Do nothing: threads run the batches."""
-        return False
+        return Remaining.NOTHING if self.is_unused else Remaining.ELSEWHERE
 
     def close(self) -> None:
         """Finish what is queued and end the threads."""

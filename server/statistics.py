@@ -51,12 +51,13 @@ class Statistics:
         cancelled, expired, refused: requests that did not run, or not all their parts, since the client had gone, since
             their deadline passed or their queue timeout ended while they waited, or since the queue was full or their
             deadline too close.
-        lock: held while several counters change together; hold it to read them together.
+        lock: held while several counters change together, and while the answers that they count are sent; hold it to
+            read them together.
         last_inference_ms: when a batch last ran, in milliseconds since 1970; 0 if never.
     """
 
     def __init__(self) -> None:
-        self.lock = threading.Lock()
+        self.lock = threading.RLock()
         self.success = Duration()
         self.fail = Duration()
         self.queue = Duration()

@@ -1,6 +1,6 @@
 """How requests reach the server and answers leave it. A transport knows no models; nothing else knows gRPC calls."""
 
-from headgate.server.transport.base import Call, Method, MethodKind, Transport
+from headgate.server.transport.base import Call, Method, MethodKind, Remaining, Transport
 from headgate.server.transport.options import TlsOptions, TransportOptions, read_tls_options
 from headgate.server.transport.selection import TransportName, create_transport
 
@@ -8,6 +8,7 @@ __all__ = [
     "Call",
     "Method",
     "MethodKind",
+    "Remaining",
     "TlsOptions",
     "Transport",
     "TransportName",

@@ -104,6 +104,16 @@ class Method:
             call.fail(InternalError("the server failed to handle the request; its log says why"))
 
 
+class Remaining(enum.IntEnum):
+    """What there is left to do when all that came was handled; of several, the largest counts."""
+
+    NOTHING = enum.auto()
+    #: Other threads run batches, or are likely to in a moment: the processors are theirs.
+    ELSEWHERE = enum.auto()
+    #: More than `on_drained` does at a time; it is to be called again soon.
+    HERE = enum.auto()
+
+
 def unknown_method(path: str) -> UnimplementedError:
     """Return what a call to a method is answered that there is not, or not for this client."""
     return UnimplementedError(f"this server has no method {path}")
@@ -116,12 +126,12 @@ class Transport(Protocol):
     port: int
 
     def __init__(
-        self, methods: Mapping[str, Method], on_drained: Callable[[], bool], options: TransportOptions
+        self, methods: Mapping[str, Method], on_drained: Callable[[], Remaining], options: TransportOptions
     ) -> None:
         """Take the methods by path ("/package.Service/Method").
 
         `on_drained` is called on the I/O thread whenever all requests that had arrived have been handed to their
-        methods: the moment to run what they have gathered. It returns whether to call again soon, as there is more.
+        methods: the moment to run what they have gathered. It returns what is left to do.
         """
 
     def start(self) -> None:

@@ -22,11 +22,13 @@ from headgate.server.transport.base import (
     NEVER,
     Method,
     MethodKind,
+    Remaining,
     status_details,
     unknown_method,
 )
 from headgate.server.transport.listening import listen
 from headgate.server.transport.options import TlsOptions, TransportOptions
+from headgate.server.transport.polling import PollingPolicy
 from headgate.server.transport.stream import Stream
 
 _log = logging.getLogger(__name__)
@@ -58,11 +60,12 @@ class CompletionQueueTransport:
     """See `headgate.server.transport.base.Transport`."""
 
     def __init__(
-        self, methods: Mapping[str, Method], on_drained: Callable[[], bool], options: TransportOptions
+        self, methods: Mapping[str, Method], on_drained: Callable[[], Remaining], options: TransportOptions
     ) -> None:
         self._methods = {path.encode(): method for path, method in methods.items()}
         self._on_drained = on_drained
         self._options = options
+        self._polling = PollingPolicy(options.busy_poll_us * 1000)
         self._queue = cygrpc.CompletionQueue()
         self._server = cygrpc.Server(options.channel_args(), False)
         self._server.register_completion_queue(self._queue)
@@ -174,27 +177,33 @@ class CompletionQueueTransport:
                 while polls and event.completion_type == _QUEUE_TIMEOUT:
                     event = poll(0.0)
                     polls -= 1
-            more = self._end_turn()
+            remaining = self._end_turn()
             if event.completion_type == _QUEUE_TIMEOUT:
-                event = poll(0.0) if more else self._wait()
+                event = poll(0.0) if remaining is Remaining.HERE else self._wait(remaining)
 
-    def _wait(self) -> Any:
-        """Wait for an event; poll for a while first where that was asked for."""
+    def _wait(self, remaining: Remaining) -> Any:
+        """Wait for an event; poll for a while first where waits are short and nobody else needs the processor."""
         poll = self._queue.poll
-        if self._options.busy_poll_us:
-            end = time.perf_counter_ns() + self._options.busy_poll_us * 1000
-            while time.perf_counter_ns() < end:
+        event = poll(0.0)
+        # What is there at once, as the end of a call is after its answer, says nothing of how long waits are.
+        if event.completion_type != _QUEUE_TIMEOUT:
+            return event
+        started = time.perf_counter_ns()
+        if remaining is Remaining.NOTHING:
+            end = started + self._polling.poll_ns
+            while event.completion_type == _QUEUE_TIMEOUT and time.perf_counter_ns() < end:
                 event = poll(0.0)
-                if event.completion_type != _QUEUE_TIMEOUT:
-                    return event
-        return poll()
+        if event.completion_type == _QUEUE_TIMEOUT:
+            event = poll()
+        self._polling.waited(time.perf_counter_ns() - started)
+        return event
 
-    def _end_turn(self) -> bool:
+    def _end_turn(self) -> Remaining:
         try:
             return self._on_drained()
         except Exception:
             _log.exception("what the requests had gathered could not be run")
-            return False
+            return Remaining.NOTHING
 
 
 class _ServerCall:

@@ -62,9 +62,9 @@ class TransportOptions:
     #: How many calls a connection may have under way; its client keeps the rest. 0: any number, with which one that
     #: begins and cancels calls as fast as it can keeps others waiting for seconds.
     max_concurrent_streams: int = 1024
-    #: For how many microseconds the I/O thread polls for the next event before it sleeps: a call on its own is answered
-    #: sooner, for a processor that is kept busy meanwhile. 0: it sleeps at once.
-    busy_poll_us: int = 0
+    #: For how many microseconds the I/O thread polls for the next event before it sleeps, while they come within that
+    #: time on average and nothing else runs: a call on its own is answered sooner. 0: it sleeps at once.
+    busy_poll_us: int = 200
     #: After this many seconds a client is asked to connect anew (`math.inf`: never). Behind a balancer of connections a
     #: server that was added later would otherwise never see the clients that were there before it.
     max_connection_age_s: float = 1800

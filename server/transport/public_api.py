@@ -24,6 +24,7 @@ from headgate.server.transport.base import (
     NEVER,
     Method,
     MethodKind,
+    Remaining,
     status_details,
     unknown_method,
 )
@@ -44,7 +45,7 @@ class PublicApiTransport:
     """See `headgate.server.transport.base.Transport`."""
 
     def __init__(
-        self, methods: Mapping[str, Method], on_drained: Callable[[], bool], options: TransportOptions
+        self, methods: Mapping[str, Method], on_drained: Callable[[], Remaining], options: TransportOptions
     ) -> None:
         self._on_drained = on_drained
         self._options = options
@@ -130,11 +131,11 @@ class PublicApiTransport:
             stream.drain()
 
     def _loop(self) -> None:
-        more = False
+        remaining = Remaining.NOTHING
         while True:
             events: list[_Event | None] = []
             with suppress(Empty):
-                if not more:
+                if remaining is not Remaining.HERE:
                     events.append(self._events.get())
                 while len(events) < MAX_EVENTS_PER_TURN:
                     events.append(self._events.get_nowait())
@@ -149,9 +150,9 @@ class PublicApiTransport:
             event = None
             del events
             try:
-                more = self._on_drained()
+                remaining = self._on_drained()
             except Exception:
-                more = False
+                remaining = Remaining.NOTHING
                 _log.exception("what the requests had gathered could not be run")
 
 

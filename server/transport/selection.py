@@ -12,7 +12,7 @@ from typing import Literal
 import grpc
 
 from headgate.server.errors import StartupError
-from headgate.server.transport.base import Call, Method, MethodKind, Transport
+from headgate.server.transport.base import Call, Method, MethodKind, Remaining, Transport
 from headgate.server.transport.options import TransportOptions
 from headgate.server.transport.public_api import PublicApiTransport
 
@@ -24,7 +24,7 @@ _CHECK_TIMEOUT_S = 5.0
 
 
 def create_transport(
-    name: TransportName, methods: Mapping[str, Method], on_drained: Callable[[], bool], options: TransportOptions
+    name: TransportName, methods: Mapping[str, Method], on_drained: Callable[[], Remaining], options: TransportOptions
 ) -> Transport:
     """Create the transport of a name; "auto" is the completion queue's unless it does not work here.
 
@@ -89,7 +89,7 @@ def check_completion_queue() -> None:
         call.reply(call.request)
 
     methods = {"/check/unary": Method(echo), "/check/stream": Method(echo, MethodKind.ORDERED_STREAM)}
-    transport = CompletionQueueTransport(methods, lambda: False, TransportOptions(port=0))
+    transport = CompletionQueueTransport(methods, lambda: Remaining.NOTHING, TransportOptions(port=0))
     try:
         transport.start()
         # Nothing on the way but the loopback interface.

@@ -14,7 +14,7 @@ ROWS = [
     row(("headgate", "ModelInfer", 64), [40, 80, 50], [1, 1, 1]),
     row(("headgate", "ModelStreamInfer", 64), [20, 20, 20], [1, 1, 1]),
     row(("headgate", "Predict", 64), [50, 100, 50], [1, 1, 1]),
-    row(("busy polling", "ModelInfer", 1), [1, 1, 1], [50, 70, 70]),
+    row(("no polling", "ModelInfer", 1), [1, 1, 1], [50, 70, 70]),
     row(("grpc.aio echo", "unary", 1), [1, 1, 1], [100, 100, 100]),
     row(("grpc.aio echo", "unary", 64), [100, 160, 200], [1, 1, 1]),
 ]

@@ -6,7 +6,7 @@ import pytest
 
 CALLS = {
     "headgate": ["ModelInfer", "ModelStreamInfer", "Predict", "StreamPredict"],
-    "busy polling": ["ModelInfer"],
+    "no polling": ["ModelInfer"],
     "transport echo": ["unary", "stream"],
     "grpc.aio echo": ["unary", "stream"],
 }

@@ -3,6 +3,8 @@
 import math
 import threading
 
+from headgate.server.transport import Remaining
+
 WAIT_S = 20
 
 
@@ -83,5 +85,5 @@ RENDERER = Renderer()
 
 
 def run_all(scheduler):
-    while scheduler.run_ready():
+    while scheduler.run_ready() is Remaining.HERE:
         pass

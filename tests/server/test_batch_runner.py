@@ -1,5 +1,7 @@
 """Running a batch: who gets which answer when something fails, with sessions of the test and with onnxruntime."""
 
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 
 import numpy as np
@@ -13,7 +15,7 @@ from headgate.server.inputs import GivenTensor
 from headgate.server.model import LoadedModel
 from headgate.server.scheduling import InlineScheduler, ThreadScheduler
 
-from .fakes import RENDERER, FakeCall, Renderer, run_all
+from .fakes import RENDERER, WAIT_S, FakeCall, Renderer, run_all
 
 
 @pytest.fixture(params=["inline", "threads"])
@@ -32,6 +34,28 @@ def both(request, make_scheduler):
         return [call.result() for call in calls], statistics
 
     return run
+
+
+def test_who_has_an_answer_finds_it_in_the_statistics(make_scheduler, monkeypatch):
+    submit, scheduler, statistics = make_scheduler(InlineScheduler)
+
+    def read():
+        with statistics.lock:
+            return statistics.success.count
+
+    def reply(call, response):
+        counts.append(reader.submit(read))
+        # Time enough, if nothing held it up.
+        with suppress(TimeoutError):
+            counts[-1].result(0.05)
+
+    monkeypatch.setattr(FakeCall, "reply", reply)
+    counts = []
+    with ThreadPoolExecutor(1) as reader:
+        submit(1)
+        submit(2)
+        run_all(scheduler)
+        assert [count.result(WAIT_S) for count in counts] == [2, 2]
 
 
 def test_failing_batch_is_retried_alone(both, fake_session, caplog):

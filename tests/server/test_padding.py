@@ -36,6 +36,8 @@ from headgate.v1 import (
 from headgate.v1.signatures import METADATA_KEY, signature_to_json
 from headgate.v1.tensors import BFLOAT16, NUMPY_DTYPES, convert, data_type_of, tensor_from_numpy, widened
 
+from .fakes import run_all
+
 #: hypothesis and numpy know no BFLOAT16.
 NUMERIC = [data_type for data_type, dtype in NUMPY_DTYPES.items() if dtype.kind not in "OV"]
 
@@ -327,8 +329,7 @@ def ask(dialect, model, messages):
     callers = [Caller() for _ in messages]
     for caller, message in zip(callers, messages, strict=True):
         dialect._requests.prepare(message.SerializeToString()).submit(caller)
-    while model.scheduler.run_ready():
-        pass
+    run_all(model.scheduler)
     return [caller.answer for caller in callers]
 
 

@@ -13,6 +13,7 @@ from headgate.server.dialects.open_inference import OpenInferenceDialect
 from headgate.server.errors import ModelClosedError, NotFoundError, StartupError, UnavailableError
 from headgate.server.model_folder import read_model_folder
 from headgate.server.repository import ModelEntry, ModelRepository, ModelState
+from headgate.server.transport import Remaining
 
 from .fakes import FakeCall
 
@@ -100,16 +101,26 @@ def test_who_finds_a_model_keeps_it_while_it_is_unloaded(repository, monkeypatch
 class FakeScheduler:
     """Is saturated, or not, each time that it is asked; the last answer stays."""
 
-    def __init__(self, *answers, is_unused=False):
+    def __init__(self, *answers, is_unused=False, remaining=Remaining.NOTHING):
         self._answers = chain(answers, repeat(answers[-1]))
         self.is_unused = is_unused
+        self._remaining = remaining
 
     def run_ready(self):
-        return False
+        return self._remaining
 
     @property
     def is_saturated(self):
         return next(self._answers)
+
+
+@pytest.mark.parametrize("most", Remaining)
+def test_most_that_a_model_has_left_to_do_counts(most):
+    repository = ModelRepository()
+    assert repository.run_ready() is Remaining.NOTHING
+    each = Remaining.NOTHING, most, Remaining.NOTHING
+    repository._schedulers = [FakeScheduler(False, remaining=remaining) for remaining in each]
+    assert repository.run_ready() is most
 
 
 class TestRest:
@@ -130,7 +141,7 @@ class TestRest:
                 rests.append(threading.Event.wait(batch_ended, seconds))
 
             monkeypatch.setattr(batch_ended, "wait", wait)
-            assert not repository.run_ready()
+            assert repository.run_ready() is Remaining.NOTHING
             return rests
 
         return rests

@@ -14,6 +14,7 @@ from headgate.server.inference import InferenceRequest
 from headgate.server.scheduling import InlineScheduler, ThreadScheduler
 from headgate.server.splitting import SplitRequest
 from headgate.server.statistics import Statistics
+from headgate.server.transport import Remaining
 
 from .fakes import RENDERER, WAIT_S, FakeCall, run_all
 
@@ -144,6 +145,7 @@ class TestThreads:
         batch_ended = threading.Event()
         submit, scheduler, _ = make_scheduler(partial(ThreadScheduler, batch_ended=batch_ended), 1)
         assert scheduler.is_unused
+        assert scheduler.run_ready() is Remaining.NOTHING
         fake_session.gate.clear()
         running = submit(1)
         fake_session.wait_until_running()
@@ -153,6 +155,7 @@ class TestThreads:
         running.result()
         assert batch_ended.wait(WAIT_S)
         assert not scheduler.is_unused
+        assert scheduler.run_ready() is Remaining.ELSEWHERE
         monkeypatch.setattr(scheduling, "_UNUSED_AFTER_S", 0)
         assert scheduler.is_unused
 
@@ -438,7 +441,7 @@ def test_long_queue_of_an_inline_model_leaves_the_io_thread_in_between(make_sche
     monkeypatch.setattr(scheduling, "_INLINE_TURN_S", 0)
     submit, scheduler, _ = make_scheduler(InlineScheduler, max_batch_size=1)
     calls = [submit(1), submit(2)]
-    assert scheduler.run_ready()
+    assert scheduler.run_ready() is Remaining.HERE
     assert [call.outcome for call in calls] == [[101], None]
-    assert not scheduler.run_ready()
+    assert scheduler.run_ready() is Remaining.NOTHING
     assert calls[1].result() == [102]

@@ -599,4 +599,6 @@ def test_what_is_late_is_not_run(tmp_path, write_model, serve, connect):
     assert late.code() is grpc.StatusCode.DEADLINE_EXCEEDED
     assert outputs_of(running.result(WAIT_S))["y"].shape == (64, 1)
     calls.Predict(predict_request("busy", steps=np.ones((1, 1), np.int64)))
-    assert server.repository.model("busy").statistics.inference_count == 65
+    statistics = server.repository.model("busy").statistics
+    with statistics.lock:
+        assert statistics.inference_count == 65

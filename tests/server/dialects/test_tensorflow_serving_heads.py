@@ -213,7 +213,8 @@ def test_multi_inference_answers_several_heads_from_one_run(ask, heads_server):
     statistics = heads_server.repository.model("both").statistics
     runs = statistics.execution_count
     again, kind, size = call(ask.channel, "MultiInference", request).results
-    assert statistics.execution_count == runs + 1
+    with statistics.lock:
+        assert statistics.execution_count == runs + 1
     assert [each.value for each in again.regression_result.regressions] == [70, 80]
     assert [each.value for each in size.regression_result.regressions] == [7, 8]
     assert [row.classes[0].label for row in kind.classification_result.classifications] == ["b", "a"]

@@ -1,30 +1,40 @@
-"""What is the completion queue's transport's own: when a turn of its loop ends."""
+"""What is the completion queue's transport's own: when a turn of its loop ends, and what it does before it sleeps."""
 
 import itertools
 from types import SimpleNamespace
 
+import pytest
 from grpc._cython import cygrpc
 
-from headgate.server.transport import TransportOptions
+from headgate.server.transport import Remaining, TransportOptions
 from headgate.server.transport.completion_queue import CompletionQueueTransport
+
+NOTHING_YET = SimpleNamespace(completion_type=cygrpc.CompletionType.queue_timeout, tag=None)
+END = SimpleNamespace(completion_type=cygrpc.CompletionType.queue_shutdown, tag=None)
 
 
 class Queue:
-    """Has something every other time that it is asked without waiting, as where many connections have one call each."""
+    """Has something whenever it is waited for, and when it is asked without waiting as often as `finds` says."""
 
-    def __init__(self, handle, events):
-        self._handle = handle
+    def __init__(self, handle, events, finds):
+        self._event = SimpleNamespace(completion_type=cygrpc.CompletionType.operation_complete, tag=handle)
         self._events = events
-        self._finds = itertools.cycle([False, True])
+        self._finds = itertools.cycle(finds)
+        self.polls = 0
 
     def poll(self, timeout_s=None):
-        kinds = cygrpc.CompletionType
-        if timeout_s is not None and not next(self._finds):
-            return SimpleNamespace(completion_type=kinds.queue_timeout, tag=None)
+        if timeout_s is not None:
+            self.polls += 1
+            if not next(self._finds):
+                return NOTHING_YET
         self._events -= 1
-        if self._events < 0:
-            return SimpleNamespace(completion_type=kinds.queue_shutdown, tag=None)
-        return SimpleNamespace(completion_type=kinds.operation_complete, tag=self._handle)
+        return self._event if self._events >= 0 else END
+
+
+def run(on_drained, queue, **options):
+    transport = CompletionQueueTransport({}, on_drained, TransportOptions(**options))
+    transport._queue = queue
+    transport._loop()
 
 
 def test_calls_that_wait_on_other_connections_are_found():
@@ -33,9 +43,25 @@ def test_calls_that_wait_on_other_connections_are_found():
     def handle(event):
         turns[-1] += 1
 
-    transport = CompletionQueueTransport({}, lambda: turns.append(0), TransportOptions())
-    transport._queue = Queue(handle, 400)
-    transport._loop()
+    def end_turn():
+        turns.append(0)
+        return Remaining.NOTHING
+
+    # As where many connections have one call each.
+    run(end_turn, Queue(handle, 400, [False, False, True]))
     # A call on its own is not held up for others: most turns end at once.
     assert max(turns[:10]) == 2
     assert max(turns) > 100
+
+
+@pytest.mark.parametrize(
+    ("remaining", "busy_poll_us", "polls"),
+    [(Remaining.NOTHING, 10_000, True), (Remaining.NOTHING, 0, False), (Remaining.ELSEWHERE, 10_000, False)],
+)
+def test_polls_where_waits_are_short_and_nothing_else_runs(remaining, busy_poll_us, polls):
+    events = 200
+    queue = Queue(lambda event: None, events, [False])
+    run(lambda: remaining, queue, busy_poll_us=busy_poll_us)
+    # Two for each event find out that there is no other; one of 64 turns asks twice more.
+    asked = 2 * events + 2 * (events // 64)
+    assert queue.polls > 10 * asked if polls else queue.polls == asked
