@@ -7,6 +7,7 @@ import multiprocessing
 import statistics
 import tempfile
 import time
+from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, replace
@@ -38,6 +39,8 @@ _PAIRS = 3
 _TURN_S = 0.002
 #: Of tables, in a file or a narrow terminal too.
 _WIDTH = 120
+#: What the time for many rows is compared with, beside onnxruntime's.
+_ECHOES = {"aio": "a grpc.aio echo's", "headgate": "an echo's on headgate's transport"}
 #: An answer that is longer comes in parts, whose lengths are the server's choice.
 _FRAME_BYTES = 16_000
 
@@ -106,17 +109,22 @@ class _Bench(ExitStack):
         workload = self._with_rows(model, rows)
         return self._start(("headgate.cli", "serve", str(workload.repository), "--port", "0"), open_inference(workload))
 
-    def echo(self, model: str, rows: int) -> Target:
-        """Start a server on headgate's transport that gives the same requests back."""
-        return self._start(("headgate.benchmarks.echo", "headgate"), echo_unary(self._with_rows(model, rows)))
+    def echo(self, transport: str, model: str, rows: int) -> Target:
+        """Start a server that gives the same requests back, on a transport of `_ECHOES`."""
+        # With grpc set up as `headgate serve` sets it up, where it is headgate's.
+        environment = GRPC_ENVIRONMENT if transport == "headgate" else None
+        request = echo_unary(self._with_rows(model, rows))
+        return self._start(("headgate.benchmarks.echo", transport), request, environment)
 
     def load(self, target: Target, in_flight: int) -> Sample:
         """Send a server requests."""
         return run_load(target, in_flight, _WARMUP_S, self._seconds)
 
-    def _start(self, command: tuple[str, ...], request: Request) -> Target:
+    def _start(
+        self, command: tuple[str, ...], request: Request, environment: Mapping[str, str] | None = None
+    ) -> Target:
         with running_on(self._server_processors):
-            server = self.enter_context(running(*command, environment=GRPC_ENVIRONMENT))
+            server = self.enter_context(running(*command, environment=environment))
         answer = ask(request.call, server.port)
         if not request.is_right(answer):
             raise BenchmarkError(f"a wrong answer: {answer[:200]!r}")
@@ -137,13 +145,19 @@ def measure(seconds: float, repeat: int, console: Console) -> list[Limit]:
     """
     cnn = Limit(f"CNN, {_IN_FLIGHT} in flight: rows/s, to onnxruntime's best batch", at_least=0.95)
     large = {
-        model: Limit(f"{_LARGE_ROWS} rows of the {model.upper()}: p50, to onnxruntime's and an echo's", at_most=1.1)
+        model: {
+            transport: Limit(
+                f"{_LARGE_ROWS} rows of the {model.upper()}: p50, to onnxruntime's and {echo}", at_most=1.1
+            )
+            for transport, echo in _ECHOES.items()
+        }
         for model in ("mlp", "cnn")
     }
     alone: dict[int, list[float]] = {rows: [] for rows in _BATCHES}
     with _Bench(seconds) as bench, console.status("starting the servers") as status:
         single = bench.headgate("cnn", 1)
-        wholes = {model: (bench.headgate(model, _LARGE_ROWS), bench.echo(model, _LARGE_ROWS)) for model in large}
+        wholes = {model: bench.headgate(model, _LARGE_ROWS) for model in large}
+        echoes = {model: {each: bench.echo(each, model, _LARGE_ROWS) for each in _ECHOES} for model in large}
         load_busy = min(bench.load(single, _IN_FLIGHT).load_busy, 1.0)
         for turn in range(repeat):
             status.update(f"onnxruntime's batches, {turn + 1} of {repeat}")
@@ -159,19 +173,19 @@ def measure(seconds: float, repeat: int, console: Console) -> list[Limit]:
                 rate = bench.alone("cnn", best, min(sample.load_busy, 1.0)).requests_per_s
                 cnn.ratios.append(sample.requests_per_s / rate)
                 cnn.figures.append(f"{sample.requests_per_s:.0f} of {rate:.0f} rows/s at {best}")
-            for model, limit in large.items():
-                headgate, echo = wholes[model]
-                sample = bench.load(headgate, 1)
+            for model, limits in large.items():
+                sample = bench.load(wholes[model], 1)
                 run = bench.alone(model, _LARGE_ROWS, min(sample.load_busy, 1.0)).p50_us
-                whole, echoed = sample.p50_us, bench.load(echo, 1).p50_us
-                limit.ratios.append(whole / (run + echoed))
-                limit.figures.append(f"{whole:.0f} to {run:.0f} + {echoed:.0f} µs")
-    return [cnn, *large.values()]
+                for transport, limit in limits.items():
+                    whole, echoed = sample.p50_us, bench.load(echoes[model][transport], 1).p50_us
+                    limit.ratios.append(whole / (run + echoed))
+                    limit.figures.append(f"{whole:.0f} to {run:.0f} + {echoed:.0f} µs")
+    return [cnn, *[limit for limits in large.values() for limit in limits.values()]]
 
 
 def main(
-    seconds: Annotated[float, typer.Option(help="How long each measurement lasts.", min=0.1)] = 1.5,
-    repeat: Annotated[int, typer.Option(help="How often each is made; medians are reported.", min=1)] = 5,
+    seconds: Annotated[float, typer.Option(help="How long each measurement lasts: many batches.", min=0.1)] = 4.0,
+    repeat: Annotated[int, typer.Option(help="How often each is made; medians are reported.", min=1)] = 3,
     json_file: JsonFile = None,
 ) -> None:
     """Measure headgate beside onnxruntime alone, each on one processor. Give the machine nothing else to do."""

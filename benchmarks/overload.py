@@ -169,7 +169,8 @@ class Overload:
             samples.append(sample)
             if load == _HALF:
                 alone = result.timeline
-        phases = [Phase(_MOST * capacity, seconds), Phase(_HALF * capacity, max(seconds, 2.0))]
+        # At least as long as the work of the overload takes.
+        phases = [Phase(_MOST * capacity, seconds), Phase(_HALF * capacity, _MOST * seconds)]
         after = self._run(call, OpenLoop(phases, 0, is_poisson=True, seed=seed))
         return Repeat(capacity, samples, recovery_s(after.timeline, seconds, alone))
 

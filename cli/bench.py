@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from headgate.cli.json_text import json_text
+from headgate.cli.tls import Tls, TlsCertificate, TlsKey, TlsRoots, check_pair
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -133,34 +134,10 @@ def bench(
             rich_help_panel=_REQUESTS,
         ),
     ] = None,
-    tls: Annotated[bool, typer.Option("--tls", help="Connect over TLS.", rich_help_panel=_REQUESTS)] = False,
-    tls_ca: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            help="TLS: trust these roots (PEM) instead of the system's.",
-            show_default=False,
-            rich_help_panel=_REQUESTS,
-        ),
-    ] = None,
-    tls_cert: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            help="Mutual TLS: the certificate (chain) to show the server, PEM.",
-            show_default=False,
-            rich_help_panel=_REQUESTS,
-        ),
-    ] = None,
-    tls_key: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            help="The private key of --tls-cert, PEM, not encrypted.",
-            show_default=False,
-            rich_help_panel=_REQUESTS,
-        ),
-    ] = None,
+    tls: Tls = False,
+    tls_ca: TlsRoots = None,
+    tls_cert: TlsCertificate = None,
+    tls_key: TlsKey = None,
     processes: Annotated[
         int, typer.Option(metavar="N", min=1, help="How many processes make the load.", rich_help_panel=_GENERATOR)
     ] = 2,
@@ -218,8 +195,7 @@ def bench(
     p99_s = None if max_rate_under_p99 is None else _seconds(max_rate_under_p99, "--max-rate-under-p99")
     timeout_s = None if timeout is None else _seconds(timeout, "--timeout")
     shapes = dict(_shape(text) for text in shape or [])
-    if (tls_cert is None) != (tls_key is None):
-        raise typer.BadParameter("a client's certificate takes its key: give both --tls-cert and --tls-key")
+    check_pair(tls_cert, tls_key)
     for option, file in (("--json", json_file), ("--plot", plot)):
         # Now, not when all is measured.
         if file is not None and not file.parent.is_dir():

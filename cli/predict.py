@@ -10,6 +10,7 @@ import typer
 
 from headgate.cli.errors import CommandError
 from headgate.cli.json_text import json_text
+from headgate.cli.tls import Tls, TlsCertificate, TlsKey, TlsRoots, check_pair
 
 if TYPE_CHECKING:
     import grpc
@@ -18,13 +19,8 @@ if TYPE_CHECKING:
     from headgate.v1 import Head, Signature
 
 
-_TLS = "TLS"
 #: What gRPC says where there is no server.
 _NOT_REACHED = re.compile("failed to connect|resolv", re.IGNORECASE)
-
-
-def _tls_option(text: str) -> Any:
-    return typer.Option(help=text, show_default=False, rich_help_panel=_TLS)
 
 
 class Masks(StrEnum):
@@ -95,14 +91,10 @@ def predict(
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
     timeout: Annotated[float, typer.Option(metavar="SECONDS", min=0, help="Seconds to wait for the server.")] = 30.0,
-    tls: Annotated[bool, typer.Option("--tls", help="Connect over TLS.", rich_help_panel=_TLS)] = False,
-    tls_ca: Annotated[
-        Path | None, _tls_option("TLS: trust these roots (PEM) instead of those that gRPC brings.")
-    ] = None,
-    tls_cert: Annotated[
-        Path | None, _tls_option("Mutual TLS: the certificate (chain) to show the server, PEM.")
-    ] = None,
-    tls_key: Annotated[Path | None, _tls_option("The private key of --tls-cert, PEM, not encrypted.")] = None,
+    tls: Tls = False,
+    tls_ca: TlsRoots = None,
+    tls_cert: TlsCertificate = None,
+    tls_key: TlsKey = None,
 ) -> None:
     """Ask a server for predictions and print them, one line a row.
 
@@ -165,8 +157,7 @@ def _credentials(
 
     import grpc
 
-    if (certificate is None) != (key is None):
-        raise CommandError("a client's certificate takes its key: give both --tls-cert and --tls-key")
+    check_pair(certificate, key)
     if not tls and ca is certificate is None:
         return None
     pem = [file.read_bytes() if file else None for file in (ca, key, certificate)]

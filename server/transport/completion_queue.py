@@ -16,7 +16,7 @@ from typing import Any
 
 from grpc._cython import cygrpc
 
-from headgate.server.errors import ServerError, UnimplementedError
+from headgate.server.errors import DeadlineExceededError, ServerError, UnimplementedError
 from headgate.server.transport.base import (
     MAX_EVENTS_PER_TURN,
     NEVER,
@@ -138,16 +138,20 @@ class CompletionQueueTransport:
             self._request_call()
         method = self._methods.get(event.call_details.method)
         if method is None or (method.is_internal and not event.call.peer().startswith(b"unix:")):
-            refusal = _status(unknown_method(event.call_details.method.decode(errors="replace")))
-            event.call.start_server_batch(
-                (_SendInitialMetadata(None, 0), refusal, _ReceiveClose(0)), self._on_call_over
-            )
+            self._refuse(event, unknown_method(event.call_details.method.decode(errors="replace")))
+        elif event.call_details.deadline < time.time():
+            # gRPC had it for so long: the sooner it is out of the way, the sooner come those that somebody waits for.
+            self._refuse(event, DeadlineExceededError("the deadline passed before the server took the call"))
         elif method.kind is MethodKind.UNARY:
             _UnaryCall(method, event, self._on_call_over)
         else:
             stream = _CompletionQueueStream(method, event, self._on_call_over, self._options, self._streams)
             if self._draining:
                 stream.drain()
+
+    def _refuse(self, event: Any, error: ServerError) -> None:
+        operations = _SendInitialMetadata(None, 0), _status(error), _ReceiveClose(0)
+        event.call.start_server_batch(operations, self._on_call_over)
 
     def _on_call_over(self, event: Any) -> None:
         self._open -= 1

@@ -183,6 +183,7 @@ def inferences(url):
         (["mlp", "--rate", "1e9"], "11,000,000,000 requests are more than"),
         (["mlp", "--connections", "9000", "--concurrency", "9000"], "9,000 connections are too many"),
         (["mlp", "--tls-ca", __file__], f"{__file__} cannot be used: "),
+        (["mlp", "--tls-cert", "x.pem"], "give both --tls-cert and --tls-key"),
         (["mlp", "--tls-ca", "/nowhere/ca.pem"], "/nowhere/ca.pem: No such file or directory"),
     ],
 )
@@ -206,7 +207,6 @@ def test_mistakes(refused, mlp_url, arguments, message):
         ["--seconds", "0"],
         ["--seconds", "inf"],
         ["--warmup", "nan"],
-        ["--tls-cert", "x.pem"],
         ["--json", "/nowhere/x.json"],
         ["--plot", "/nowhere/x.png"],
     ],

@@ -36,6 +36,34 @@ class Lines(logging.Handler):
         return line
 
 
+def supervise(settings, disturb):
+    """Run two workers until `disturb`, on another thread, has done its part; it gets their supervisor and its log."""
+    lines, ready = Lines(), threading.Event()
+
+    def report(line):
+        if line.startswith("ready"):
+            ready.set()
+
+    def run():
+        try:
+            assert ready.wait(WAIT_S)
+            disturb(above, lines)
+        finally:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    above = Supervisor(settings, 2, report)
+    thread = threading.Thread(target=run)
+    logger = logging.getLogger(supervisor.__name__)
+    logger.addHandler(lines)
+    try:
+        # The main thread is the one that hears of signals.
+        thread.start()
+        assert above.run()
+    finally:
+        logger.removeHandler(lines)
+        thread.join(WAIT_S)
+
+
 @pytest.mark.parametrize(
     ("settled_s", "then"),
     [
@@ -47,65 +75,28 @@ def test_pause_after_each_death(tmp_path, write_model, monkeypatch, settled_s, t
     """Only those that had served for a while are started again at once each time."""
     write_model(tmp_path, "price")
     monkeypatch.setattr(supervisor, "_SETTLED_S", settled_s)
-    lines, ready, told = Lines(), threading.Event(), []
+    told = []
 
-    def report(line):
-        if line.startswith("ready"):
-            ready.set()
+    def kill_again_and_again(above, lines):
+        for _ in then:
+            os.kill(above._children["worker 1"]._process.pid, signal.SIGKILL)
+            told.append(lines.wait_for(("starting it again", " s")))
+            lines.wait_for("worker 1 serves again")
 
-    above = Supervisor(ServerSettings(repository=tmp_path, port=0), 2, report)
-
-    def kill_again_and_again():
-        try:
-            assert ready.wait(WAIT_S)
-            for _ in then:
-                os.kill(above._children["worker 1"]._process.pid, signal.SIGKILL)
-                told.append(lines.wait_for(("starting it again", " s")))
-                lines.wait_for("worker 1 serves again")
-        finally:
-            os.kill(os.getpid(), signal.SIGTERM)
-
-    thread = threading.Thread(target=kill_again_and_again)
-    logger = logging.getLogger(supervisor.__name__)
-    logger.addHandler(lines)
-    try:
-        # The main thread is the one that hears of signals.
-        thread.start()
-        assert above.run()
-    finally:
-        logger.removeHandler(lines)
-        thread.join(WAIT_S)
+    supervise(ServerSettings(repository=tmp_path, port=0), kill_again_and_again)
     assert told == [f"worker 1 was ended by signal 9 (Killed); {words}" for words in then]
 
 
 def test_worker_that_hangs_is_replaced(tmp_path, write_model):
     """The others, which answer, are left alone."""
     write_model(tmp_path, "price")
-    lines, ready, told = Lines(), threading.Event(), []
+    told = []
 
-    def report(line):
-        if line.startswith("ready"):
-            ready.set()
+    def stop_one(above, lines):
+        os.kill(above._children["worker 1"]._process.pid, signal.SIGSTOP)
+        told.extend(lines.wait_for(end) for end in ("killing it", "starting it again", "serves again"))
 
-    above = Supervisor(ServerSettings(repository=tmp_path, port=0, http_port=0, worker_timeout_s=6), 2, report)
-
-    def stop_one():
-        try:
-            assert ready.wait(WAIT_S)
-            os.kill(above._children["worker 1"]._process.pid, signal.SIGSTOP)
-            told.extend(lines.wait_for(end) for end in ("killing it", "starting it again", "serves again"))
-        finally:
-            os.kill(os.getpid(), signal.SIGTERM)
-
-    thread = threading.Thread(target=stop_one)
-    logger = logging.getLogger(supervisor.__name__)
-    logger.addHandler(lines)
-    try:
-        thread.start()
-        assert above.run()
-    finally:
-        logger.removeHandler(lines)
-        thread.join(WAIT_S)
+    supervise(ServerSettings(repository=tmp_path, port=0, http_port=0, worker_timeout_s=6), stop_one)
     assert told == [
         "worker 1 has given no sign of life for 6 s; killing it",
         "worker 1 was ended by signal 9 (Killed); starting it again",

@@ -1,12 +1,13 @@
 """What is the completion queue's transport's own: when a turn of its loop ends, and what it does before it sleeps."""
 
 import itertools
+import time
 from types import SimpleNamespace
 
 import pytest
 from grpc._cython import cygrpc
 
-from headgate.server.transport import Remaining, TransportOptions
+from headgate.server.transport import Method, Remaining, TransportOptions
 from headgate.server.transport.completion_queue import CompletionQueueTransport
 
 NOTHING_YET = SimpleNamespace(completion_type=cygrpc.CompletionType.queue_timeout, tag=None)
@@ -65,3 +66,19 @@ def test_polls_where_waits_are_short_and_nothing_else_runs(remaining, busy_poll_
     # Two for each event find out that there is no other; one of 64 turns asks twice more.
     asked = 2 * events + 2 * (events // 64)
     assert queue.polls > 10 * asked if polls else queue.polls == asked
+
+
+@pytest.mark.parametrize(("left_s", "is_taken"), [(60, True), (-0.001, False)])
+def test_call_that_waited_in_grpc_until_its_deadline_is_not_begun(left_s, is_taken):
+    transport = CompletionQueueTransport({"/t/m": Method(pytest.fail)}, lambda: Remaining.NOTHING, TransportOptions())
+    # It asks for no other call.
+    transport._draining = True
+    begun = []
+    details = SimpleNamespace(method=b"/t/m", deadline=time.time() + left_s)
+    call = SimpleNamespace(start_server_batch=lambda operations, tag: begun.extend(map(type, operations)))
+    transport._on_call(SimpleNamespace(success=True, call=call, call_details=details))
+    if is_taken:
+        assert begun == [cygrpc.ReceiveMessageOperation]
+    else:
+        assert cygrpc.SendStatusFromServerOperation in begun
+        assert cygrpc.ReceiveMessageOperation not in begun
