@@ -169,7 +169,7 @@ class Overload:
             samples.append(sample)
             if load == _HALF:
                 alone = result.timeline
-        # At least as long as the work of the overload takes.
+        # Long enough to see a recovery that takes longer than it should.
         phases = [Phase(_MOST * capacity, seconds), Phase(_HALF * capacity, _MOST * seconds)]
         after = self._run(call, OpenLoop(phases, 0, is_poisson=True, seed=seed))
         return Repeat(capacity, samples, recovery_s(after.timeline, seconds, alone))

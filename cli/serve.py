@@ -251,8 +251,8 @@ def serve(
         typer.Option(
             metavar="N",
             help="For how many microseconds to poll for the next request before going to sleep, while they come within "
-            "that time on average and no batch runs elsewhere: single calls are answered sooner, for a processor that "
-            "is kept busy meanwhile. 0: never.",
+            "that time on average and no model in use runs on threads: single calls are answered sooner, for a "
+            "processor that is kept busy meanwhile. 0: never.",
             min=0,
             rich_help_panel="Execution",
         ),

@@ -35,4 +35,6 @@ class BatchTimes:
         0.001
         """
         size = rows.bit_length()
-        return next((self._seconds[known] for known in range(size, -1, -1) if known in self._seconds), 0.0)
+        while size and size not in self._seconds:
+            size -= 1
+        return self._seconds.get(size, 0.0)

@@ -203,8 +203,11 @@ class ThreadScheduler:
 
     @property
     def is_unused(self) -> bool:
-        """Whether nothing runs, and nothing has for a while."""
-        return not any(self._expected_ends) and time.perf_counter() - self._last_run > _UNUSED_AFTER_S
+        """Whether nothing waits or runs, and nothing has for a while."""
+        return (
+            not (len(self._queue) or any(self._expected_ends))
+            and time.perf_counter() - self._last_run > _UNUSED_AFTER_S
+        )
 
     def run_ready(self) -> Remaining:
         """Do nothing: threads run the batches."""

@@ -61,7 +61,7 @@ class Server:
         self.memory = SharedMemory(settings.allow_shared_memory, max_message_bytes)
         sharing = SharedMemoryDialect(self.memory)
         methods: dict[str, Method] = {
-            **headgate_v1.HeadgateDialect(self.repository).methods(),
+            **headgate_v1.HeadgateDialect(self.repository, lambda: self._transport.expired_calls).methods(),
             **open_inference.OpenInferenceDialect(self.repository, headgate.__version__, self.memory).methods(),
             **sharing.methods(),
             **SettingsDialect(self.repository).methods(),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -53,8 +53,10 @@ SERVICE = DESCRIPTOR.services_by_name["PredictionService"]
 class HeadgateDialect:
     """PredictionService on a model repository."""
 
-    def __init__(self, repository: ModelRepository) -> None:
+    def __init__(self, repository: ModelRepository, expired_calls: Callable[[], int] = lambda: 0) -> None:
+        """Take the models, and what tells how many calls were refused unread since their deadline had passed."""
         self._repository = repository
+        self._expired_calls = expired_calls
         self._requests = RequestCache(functools.partial(self._prepare, streamed=False), repository)
         self._stream_requests = RequestCache(functools.partial(self._prepare, streamed=True), repository)
 
@@ -121,7 +123,8 @@ class HeadgateDialect:
     def _get_statistics(self, call: Call) -> None:
         parse(GetStatisticsRequest, call.request)
         statistics = [describe_statistics(entry) for entry in self._repository]
-        call.reply(GetStatisticsResponse(models=statistics).SerializeToString())
+        response = GetStatisticsResponse(models=statistics, expired_calls=self._expired_calls())
+        call.reply(response.SerializeToString())
 
 
 class PredictionRenderer:

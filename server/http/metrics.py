@@ -41,6 +41,11 @@ class ModelMetrics(Collector):
         yield GaugeMetricFamily("headgate_up", "Whether the server answers.", value=float(self._statistics is not None))
         if self._statistics is None:
             return
+        yield CounterMetricFamily(
+            "headgate_expired_calls",
+            "Calls that were refused unread, since their deadline had passed.",
+            value=float(self._statistics.expired_calls),
+        )
         requests = CounterMetricFamily(
             "headgate_requests", "Requests that came to their end, by outcome.", labels=(*_MODEL, "outcome")
         )

@@ -107,11 +107,11 @@ class Method:
 class Remaining(enum.IntEnum):
     """What there is left to do when all that came was handled; of several, the largest counts."""
 
-    NOTHING = enum.auto()
+    NOTHING = 0
     #: Other threads run batches, or are likely to in a moment: the processors are theirs.
-    ELSEWHERE = enum.auto()
+    ELSEWHERE = 1
     #: More than `on_drained` does at a time; it is to be called again soon.
-    HERE = enum.auto()
+    HERE = 2
 
 
 def unknown_method(path: str) -> UnimplementedError:
@@ -124,6 +124,8 @@ class Transport(Protocol):
 
     #: The port that is listened on; known after `start`. 0 for a Unix socket.
     port: int
+    #: How many calls were refused before their message was read, since their deadline had passed.
+    expired_calls: int
 
     def __init__(
         self, methods: Mapping[str, Method], on_drained: Callable[[], Remaining], options: TransportOptions

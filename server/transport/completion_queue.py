@@ -76,6 +76,7 @@ class CompletionQueueTransport:
         #: Calls asked for, or begun and not over: at 0 no more will come.
         self._open = 0
         self.port = 0
+        self.expired_calls = 0
 
     def start(self) -> None:
         """Listen, and handle calls on the I/O thread."""
@@ -141,6 +142,7 @@ class CompletionQueueTransport:
             self._refuse(event, unknown_method(event.call_details.method.decode(errors="replace")))
         elif event.call_details.deadline < time.time():
             # gRPC had it for so long: the sooner it is out of the way, the sooner come those that somebody waits for.
+            self.expired_calls += 1
             self._refuse(event, DeadlineExceededError("the deadline passed before the server took the call"))
         elif method.kind is MethodKind.UNARY:
             _UnaryCall(method, event, self._on_call_over)

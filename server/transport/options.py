@@ -63,7 +63,7 @@ class TransportOptions:
     #: begins and cancels calls as fast as it can keeps others waiting for seconds.
     max_concurrent_streams: int = 1024
     #: For how many microseconds the I/O thread polls for the next event before it sleeps, while they come within that
-    #: time on average and nothing else runs: a call on its own is answered sooner. 0: it sleeps at once.
+    #: time on average and no batches run on threads: a call on its own is answered sooner. 0: it sleeps at once.
     busy_poll_us: int = 200
     #: After this many seconds a client is asked to connect anew (`math.inf`: never). Behind a balancer of connections a
     #: server that was added later would otherwise never see the clients that were there before it.

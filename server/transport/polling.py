@@ -11,8 +11,8 @@ _MOST = 4
 class PollingPolicy:
     """Polls while the average wait is shorter than the longest poll, as KVM does for its guests (`halt_poll_ns`).
 
-    To wake a thread that sleeps takes a third as long as to answer a small request, and most of the processor time that
-    polling instead takes. While waits are longer than that, it sleeps.
+    To wake a thread that sleeps takes a quarter of a small request's time, and nearly as much processor time as polling
+    instead (docs/performance.md). While waits are longer, it sleeps.
 
     >>> policy = PollingPolicy(longest_ns=200_000)
     >>> policy.poll_ns

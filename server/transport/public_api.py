@@ -59,6 +59,7 @@ class PublicApiTransport:
         self._server = grpc.server(self._callers, [_Dispatcher(handlers)], options=options.channel_args())
         self._thread = threading.Thread(target=self._loop, name="headgate-io", daemon=True)
         self.port = 0
+        self.expired_calls = 0
 
     def start(self) -> None:
         """Listen, and handle calls."""

@@ -2,7 +2,7 @@ import socket
 
 import pytest
 
-from headgate.server.transport import Method, MethodKind, TransportOptions
+from headgate.server.transport import Method, MethodKind, Remaining, TransportOptions
 from headgate.server.transport.completion_queue import CompletionQueueTransport
 
 UNARY, STREAM = "/test.Service/Unary", "/test.Service/Stream"
@@ -21,7 +21,9 @@ def serve():
 
     def serve(handle, **options):
         methods = {UNARY: Method(handle), STREAM: Method(handle, MethodKind.ORDERED_STREAM)}
-        transport = CompletionQueueTransport(methods, lambda: False, TransportOptions(**{"port": 0} | options))
+        transport = CompletionQueueTransport(
+            methods, lambda: Remaining.NOTHING, TransportOptions(**{"port": 0} | options)
+        )
         transport.start()
         transports.append(transport)
         return transport.port

@@ -36,7 +36,8 @@ def test_one_batch_gives_the_answers_of_keras(tmp_path):
             asked = [pool.submit(client.predict, "reviews", review, include_probabilities=True) for review in reviews]
             answers = [future.result().head.probabilities for future in asked]
         (entry,) = server.repository
-        assert entry.model.statistics.execution_count == 1
+        with entry.model.statistics.lock:
+            assert entry.model.statistics.execution_count == 1
     finally:
         server.stop()
     for review, answer in zip(reviews, answers, strict=True):

@@ -37,6 +37,9 @@ class TestOpenInference:
 
 
 class TestHeadgate:
+    def test_calls_of_no_model(self):
+        assert total_of(*(GetStatisticsResponse(expired_calls=count) for count in (1, 0, 2))).expired_calls == 3
+
     def test_models_versions_and_sizes(self):
         first, second = GetStatisticsResponse(), GetStatisticsResponse()
         model = first.models.add(name="b", version=2, state="STATE_READY", succeeded=3, queued=1)

@@ -162,10 +162,12 @@ class GetStatisticsRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class GetStatisticsResponse(_message.Message):
-    __slots__ = ("models",)
+    __slots__ = ("models", "expired_calls")
     MODELS_FIELD_NUMBER: _ClassVar[int]
+    EXPIRED_CALLS_FIELD_NUMBER: _ClassVar[int]
     models: _containers.RepeatedCompositeFieldContainer[ModelStatistics]
-    def __init__(self, models: _Optional[_Iterable[_Union[ModelStatistics, _Mapping]]] = ...) -> None: ...
+    expired_calls: int
+    def __init__(self, models: _Optional[_Iterable[_Union[ModelStatistics, _Mapping]]] = ..., expired_calls: _Optional[int] = ...) -> None: ...
 
 class ModelStatistics(_message.Message):
     __slots__ = ("name", "version", "state", "succeeded", "failed", "refused", "expired", "cancelled", "queued", "request_ns", "queue_ns", "batches")

@@ -26,17 +26,29 @@ def calls(tmp_path, write_model, serve, connect):
 
 @pytest.fixture
 def statistics(calls):
-    """Return the statistics of a model."""
+    """Return the statistics of a model, or of all."""
     ask = calls.channel.unary_unary(
         "/headgate.v1.PredictionService/GetStatistics",
         request_serializer=GetStatisticsRequest.SerializeToString,
         response_deserializer=GetStatisticsResponse.FromString,
     )
-    return lambda name: {model.name: model for model in ask(GetStatisticsRequest()).models}[name]
+
+    def statistics(name=None):
+        response = ask(GetStatisticsRequest())
+        return response if name is None else {model.name: model for model in response.models}[name]
+
+    return statistics
 
 
 def test_before_the_first_request(statistics):
     assert statistics("price") == ModelStatistics(name="price", version=1, state=Model.STATE_READY)
+
+
+def test_calls_that_were_refused_unread(calls, statistics):
+    assert statistics().expired_calls == 0
+    # How the transport comes to count them: tests/server/transport/test_completion_queue.py.
+    calls.server._transport.expired_calls += 2
+    assert statistics().expired_calls == 2
 
 
 def test_outcomes_and_batches(calls, statistics, infer_request, caplog):

@@ -211,7 +211,8 @@ def test_multi_inference_answers_several_heads_from_one_run(ask, heads_server):
         task.model_spec.name, task.model_spec.signature_name = "both", signature
     fill(request, [[0, 9, 0, 7], [9, 0, 0, 8]])
     statistics = heads_server.repository.model("both").statistics
-    runs = statistics.execution_count
+    with statistics.lock:
+        runs = statistics.execution_count
     again, kind, size = call(ask.channel, "MultiInference", request).results
     with statistics.lock:
         assert statistics.execution_count == runs + 1

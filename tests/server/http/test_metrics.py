@@ -10,7 +10,7 @@ from headgate.v1 import GetStatisticsResponse
 
 
 def statistics():
-    response = GetStatisticsResponse()
+    response = GetStatisticsResponse(expired_calls=6)
     model = response.models.add(
         name="iris",
         version=3,
@@ -45,6 +45,7 @@ def samples(metrics, answer):
 def test_of_models():
     found = samples(HttpMetrics(), statistics())
     assert found["headgate_up"] == {(): 1}
+    assert found["headgate_expired_calls_total"] == {(): 6}
     requests = found["headgate_requests_total"]
     counts = [requests["iris", outcome, "3"] for outcome in ("succeeded", "failed", "refused", "expired", "cancelled")]
     assert counts == [10, 1, 2, 3, 4]

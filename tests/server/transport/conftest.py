@@ -1,7 +1,7 @@
 import grpc
 import pytest
 
-from headgate.server.transport import Method, MethodKind, TransportOptions
+from headgate.server.transport import Method, MethodKind, Remaining, TransportOptions
 from headgate.server.transport.completion_queue import CompletionQueueTransport
 from headgate.server.transport.public_api import PublicApiTransport
 
@@ -19,7 +19,7 @@ def start(create):
     """Start transports that end with the test: `start({"/t/m": Method(handle)}, **options)`."""
     transports = []
 
-    def start(methods, on_drained=lambda: None, **options):
+    def start(methods, on_drained=lambda: Remaining.NOTHING, **options):
         transport = create(methods, on_drained, TransportOptions(**{"port": 0} | options))
         transports.append(transport)
         transport.start()

@@ -57,7 +57,7 @@ def test_calls_that_wait_on_other_connections_are_found():
 
 @pytest.mark.parametrize(
     ("remaining", "busy_poll_us", "polls"),
-    [(Remaining.NOTHING, 10_000, True), (Remaining.NOTHING, 0, False), (Remaining.ELSEWHERE, 10_000, False)],
+    [(Remaining.NOTHING, 1000, True), (Remaining.NOTHING, 0, False), (Remaining.ELSEWHERE, 1000, False)],
 )
 def test_polls_where_waits_are_short_and_nothing_else_runs(remaining, busy_poll_us, polls):
     events = 200
@@ -65,7 +65,7 @@ def test_polls_where_waits_are_short_and_nothing_else_runs(remaining, busy_poll_
     run(lambda: remaining, queue, busy_poll_us=busy_poll_us)
     # Two for each event find out that there is no other; one of 64 turns asks twice more.
     asked = 2 * events + 2 * (events // 64)
-    assert queue.polls > 10 * asked if polls else queue.polls == asked
+    assert queue.polls > 2 * asked if polls else queue.polls == asked
 
 
 @pytest.mark.parametrize(("left_s", "is_taken"), [(60, True), (-0.001, False)])
@@ -77,6 +77,7 @@ def test_call_that_waited_in_grpc_until_its_deadline_is_not_begun(left_s, is_tak
     details = SimpleNamespace(method=b"/t/m", deadline=time.time() + left_s)
     call = SimpleNamespace(start_server_batch=lambda operations, tag: begun.extend(map(type, operations)))
     transport._on_call(SimpleNamespace(success=True, call=call, call_details=details))
+    assert transport.expired_calls == (not is_taken)
     if is_taken:
         assert begun == [cygrpc.ReceiveMessageOperation]
     else:

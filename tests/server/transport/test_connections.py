@@ -12,7 +12,7 @@ import pytest
 import trustme
 
 from headgate.server.errors import StartupError
-from headgate.server.transport import Method, MethodKind, TlsOptions, TransportOptions, read_tls_options
+from headgate.server.transport import Method, MethodKind, Remaining, TlsOptions, TransportOptions, read_tls_options
 
 WAIT_S = 20
 COMPRESSIBLE = bytes(1_000_000)
@@ -164,7 +164,7 @@ class TestUnixSocket:
 
     def test_another_server_listens(self, start, connect, create, path):
         start(METHODS, host=f"unix:{path}")
-        second = create({}, lambda: None, TransportOptions(f"unix:{path}"))
+        second = create({}, lambda: Remaining.NOTHING, TransportOptions(f"unix:{path}"))
         with pytest.raises(StartupError, match="cannot listen on unix:socket: another server does"):
             second.start()
         assert ask(connect(f"unix:{path}")) == b"x"
@@ -173,7 +173,7 @@ class TestUnixSocket:
     def test_path_that_cannot_be_had(self, create, tmp_path, monkeypatch, path):
         monkeypatch.chdir(tmp_path)
         (tmp_path / "file").write_text("precious")
-        transport = create({}, lambda: None, TransportOptions(f"unix:{path}"))
+        transport = create({}, lambda: Remaining.NOTHING, TransportOptions(f"unix:{path}"))
         with pytest.raises(StartupError, match=f"cannot listen on unix:{path}: choose a path"):
             transport.start()
         assert (tmp_path / "file").read_text() == "precious"

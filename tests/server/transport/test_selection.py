@@ -7,7 +7,7 @@ import grpc
 import pytest
 
 from headgate.server.errors import StartupError
-from headgate.server.transport import TransportOptions, create_transport, selection
+from headgate.server.transport import Remaining, TransportOptions, create_transport, selection
 from headgate.server.transport.completion_queue import CompletionQueueTransport
 from headgate.server.transport.public_api import PublicApiTransport
 
@@ -33,7 +33,7 @@ def deaf(monkeypatch):
 
 
 def kind(name):
-    return type(create_transport(name, {}, lambda: None, TransportOptions(port=0)))
+    return type(create_transport(name, {}, lambda: Remaining.NOTHING, TransportOptions(port=0)))
 
 
 def warnings(caplog):

@@ -14,7 +14,7 @@ import pytest
 
 from headgate.benchmarks.fuzz.raw_http2 import RawConnection, call_headers
 from headgate.server.errors import InvalidArgumentError, NotFoundError, StartupError
-from headgate.server.transport import Method, MethodKind, TransportOptions
+from headgate.server.transport import Method, MethodKind, Remaining, TransportOptions
 from headgate.server.transport.completion_queue import CompletionQueueTransport
 
 from .handlers import WAIT_S, Feed, Held, echo, render_error, status_of
@@ -269,14 +269,14 @@ class TestOnDrained:
 class TestStart:
     def test_port_is_taken(self, start, create):
         port = start({}).port
-        second = create({}, lambda: None, TransportOptions(port=port))
+        second = create({}, lambda: Remaining.NOTHING, TransportOptions(port=port))
         with pytest.raises(StartupError, match=f"cannot listen on 127.0.0.1:{port}: is the port taken"):
             second.start()
         assert second.drain(0)
         second.close()
 
     def test_address_of_another_machine(self, create):
-        transport = create({}, lambda: None, TransportOptions(host="192.0.2.1", port=0))
+        transport = create({}, lambda: Remaining.NOTHING, TransportOptions(host="192.0.2.1", port=0))
         with pytest.raises(StartupError, match=r"cannot listen on 192\.0\.2\.1:0"):
             transport.start()
 
