@@ -177,9 +177,9 @@ def measure(seconds: float, repeat: int, console: Console) -> list[Limit]:
                 sample = bench.load(wholes[model], 1)
                 run = bench.alone(model, _LARGE_ROWS, min(sample.load_busy, 1.0)).p50_us
                 for transport, limit in limits.items():
-                    whole, echoed = sample.p50_us, bench.load(echoes[model][transport], 1).p50_us
-                    limit.ratios.append(whole / (run + echoed))
-                    limit.figures.append(f"{whole:.0f} to {run:.0f} + {echoed:.0f} µs")
+                    echoed = bench.load(echoes[model][transport], 1).p50_us
+                    limit.ratios.append(sample.p50_us / (run + echoed))
+                    limit.figures.append(f"{sample.p50_us:.0f} to {run:.0f} + {echoed:.0f} µs")
     return [cnn, *[limit for limits in large.values() for limit in limits.values()]]
 
 

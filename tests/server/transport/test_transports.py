@@ -240,6 +240,7 @@ class TestOnDrained:
                 for call in gathered:
                     call.reply(call.request)
                 gathered.clear()
+            return Remaining.NOTHING
 
         method = connect(start({"/t/m": Method(gathered.append)}, run)).unary_unary("/t/m")
         futures = [method.future(b"%d" % i) for i in range(500)]
@@ -252,7 +253,7 @@ class TestOnDrained:
         def fail_once():
             if failed.is_set():
                 went_on.set()
-                return False
+                return Remaining.NOTHING
             failed.set()
             raise ZeroDivisionError
 
